@@ -1,0 +1,117 @@
+/**
+ * Writes schemas/*.schema.json and docs/fields.md from the zod schemas in src/model.
+ * With --check it writes nothing and fails when a file differs: the guard against drift.
+ */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { ALERT_SCHEMA_VERSION, alert } from '../src/model/alert.ts'
+import { config } from '../src/model/config.ts'
+import { casesDocument, correlationDocument, ruleDocument } from '../src/model/detector.ts'
+import { EVENT_SCHEMA_VERSION, keyEvent } from '../src/model/event.ts'
+import { operations } from '../src/model/operations.ts'
+import { REJECTION_SCHEMA_VERSION, rejection } from '../src/model/outcome.ts'
+
+const root = join(import.meta.dirname, '..')
+
+const published = {
+  [EVENT_SCHEMA_VERSION]: keyEvent,
+  [ALERT_SCHEMA_VERSION]: alert,
+  [REJECTION_SCHEMA_VERSION]: rejection,
+  'keytrail.config': config,
+  'keytrail.rule': ruleDocument,
+  'keytrail.correlation': correlationDocument,
+  'keytrail.cases': casesDocument,
+} as const
+
+interface Schema {
+  readonly type?: string
+  readonly description?: string
+  readonly enum?: readonly string[]
+  readonly const?: string
+  readonly required?: readonly string[]
+  readonly properties?: Readonly<Record<string, Schema>>
+  readonly additionalProperties?: Schema | false
+  readonly items?: Schema
+  readonly maxLength?: number
+}
+
+const jsonSchema = (name: string): Schema => {
+  const schema = z.toJSONSchema(published[name as keyof typeof published], {
+    target: 'draft-2020-12',
+    io: 'input',
+  })
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    $id: `urn:keytrail:${name}`,
+    title: name,
+    ...schema,
+  } as Schema // the parts read below
+}
+
+const typeOf = (schema: Schema): string => {
+  if (schema.const !== undefined) return `"${schema.const}"`
+  if (schema.enum !== undefined) return 'one of'
+  if (schema.type === 'array')
+    return `list of ${schema.items?.enum !== undefined ? 'values' : typeOf(schema.items ?? {})}`
+  if (schema.type === 'object') return schema.properties === undefined ? 'map of texts' : 'object'
+  return `${schema.type === 'string' ? 'text' : (schema.type ?? 'value')}${schema.maxLength === undefined ? '' : ` ≤ ${schema.maxLength}`}`
+}
+
+const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('\n', ' ')
+
+const rows = (schema: Schema, path: string): string[] =>
+  Object.entries(schema.properties ?? {}).flatMap(([name, one]) => {
+    const field = path === '' ? name : `${path}.${name}`
+    const values = one.enum ?? one.items?.enum
+    const about = [
+      one.description ?? one.items?.description ?? '',
+      values === undefined ? '' : values.map((value) => `\`${value}\``).join(' '),
+    ]
+    const own = `| \`${field}\` | ${typeOf(one)} | ${schema.required?.includes(name) ? 'yes' : ''} | ${cell(about.filter((part) => part !== '').join(': '))} |`
+    const inner = one.type === 'object' ? one : one.items
+    return inner?.properties === undefined
+      ? [own]
+      : [own, ...rows(inner, one.type === 'array' ? `${field}[]` : field)]
+  })
+
+const table = (name: string): string =>
+  `## ${name}\n\n${jsonSchema(name).description ?? ''}.\n\n| field | type | always there | meaning |\n|---|---|---|---|\n${rows(jsonSchema(name), '').join('\n')}\n`
+
+const fieldPage = (): string => `<!-- Written by scripts/write-schemas.ts from src/model: change it there. -->
+# Fields
+
+Absent stays absent: a field that the log does not speak of is not in the record, never \`""\` or \`null\`. What a log
+leaves open is \`unknown\`, and unknown is never counted as no.
+
+${[EVENT_SCHEMA_VERSION, ALERT_SCHEMA_VERSION, REJECTION_SCHEMA_VERSION].map(table).join('\n')}
+## Operations
+
+The closed set. Criticality is where an event starts; the context rules in \`src/enrich/criticality.ts\` may move it.
+
+| operation | category | criticality |
+|---|---|---|
+${Object.entries(operations)
+  .map(([name, [category, criticality]]) => `| \`${name}\` | ${category} | ${criticality} |`)
+  .join('\n')}
+`
+
+const files = new Map<string, string>([
+  ...Object.keys(published).map((name): [string, string] => [
+    join('schemas', `${name}.schema.json`),
+    `${JSON.stringify(jsonSchema(name), null, 2)}\n`,
+  ]),
+  [join('docs', 'fields.md'), fieldPage()],
+])
+
+const check = process.argv.includes('--check')
+let drifted = 0
+for (const [path, text] of files) {
+  const full = join(root, path)
+  if (check) {
+    if (existsSync(full) && readFileSync(full, 'utf8') === text) continue
+    drifted++
+    console.error(`${path} differs from src/model; run: npm run schemas`)
+  } else writeFileSync(full, text)
+}
+if (drifted > 0) process.exit(1)

@@ -1,0 +1,107 @@
+/**
+ * The closed set of operations: what was done, in one vocabulary for all clouds.
+ * Each has the category it belongs to and the criticality it starts from, which the
+ * mapping tables in `normalize` and the context rules in `enrich` may move.
+ */
+
+export const categories = [
+  'cryptographic',
+  'lifecycle',
+  'access_control',
+  'metadata',
+  'read',
+  'backup',
+  'infrastructure',
+  'logging_control',
+  'authentication',
+  'notification',
+  'unknown',
+] as const
+export type OperationCategory = (typeof categories)[number]
+
+export const criticalities = ['info', 'low', 'medium', 'high', 'critical'] as const
+export type Criticality = (typeof criticalities)[number]
+
+type Base = readonly [category: OperationCategory, criticality: Criticality]
+
+export const operations = {
+  encrypt: ['cryptographic', 'low'],
+  decrypt: ['cryptographic', 'medium'],
+  reencrypt: ['cryptographic', 'medium'],
+  generate_data_key: ['cryptographic', 'low'],
+  generate_data_key_pair: ['cryptographic', 'low'],
+  generate_random: ['cryptographic', 'info'],
+  sign: ['cryptographic', 'medium'],
+  verify: ['cryptographic', 'info'],
+  mac_generate: ['cryptographic', 'low'],
+  mac_verify: ['cryptographic', 'info'],
+  derive: ['cryptographic', 'medium'],
+  wrap: ['cryptographic', 'low'],
+  unwrap: ['cryptographic', 'medium'],
+  decapsulate: ['cryptographic', 'medium'],
+  create: ['lifecycle', 'medium'],
+  create_version: ['lifecycle', 'medium'],
+  import_prepare: ['lifecycle', 'medium'],
+  import: ['lifecycle', 'high'],
+  replicate: ['lifecycle', 'high'],
+  synchronize: ['lifecycle', 'info'],
+  set_primary: ['lifecycle', 'high'],
+  rotate: ['lifecycle', 'medium'],
+  rotation_policy_change: ['lifecycle', 'high'],
+  enable: ['lifecycle', 'medium'],
+  disable: ['lifecycle', 'high'],
+  schedule_deletion: ['lifecycle', 'critical'],
+  cancel_deletion: ['lifecycle', 'high'],
+  destroy: ['lifecycle', 'critical'],
+  destroy_material: ['lifecycle', 'critical'],
+  policy_change: ['access_control', 'critical'],
+  grant_create: ['access_control', 'high'],
+  grant_revoke: ['access_control', 'medium'],
+  role_assign: ['access_control', 'critical'],
+  role_unassign: ['access_control', 'high'],
+  role_definition_change: ['access_control', 'high'],
+  tag: ['metadata', 'medium'],
+  untag: ['metadata', 'medium'],
+  alias_change: ['metadata', 'medium'],
+  update_metadata: ['metadata', 'medium'],
+  read_metadata: ['read', 'info'],
+  read_policy: ['read', 'low'],
+  read_public_key: ['read', 'info'],
+  read_secret_value: ['read', 'medium'],
+  list: ['read', 'info'],
+  backup: ['backup', 'high'],
+  backup_update: ['backup', 'high'],
+  backup_delete: ['backup', 'critical'],
+  restore: ['backup', 'high'],
+  export: ['backup', 'critical'],
+  container_create: ['infrastructure', 'low'],
+  container_update: ['infrastructure', 'high'],
+  container_delete: ['infrastructure', 'critical'],
+  container_recover: ['infrastructure', 'high'],
+  container_purge: ['infrastructure', 'critical'],
+  keystore_change: ['infrastructure', 'critical'],
+  network_change: ['infrastructure', 'high'],
+  hsm_create: ['infrastructure', 'medium'],
+  hsm_initialize: ['infrastructure', 'critical'],
+  hsm_update: ['infrastructure', 'high'],
+  hsm_delete: ['infrastructure', 'critical'],
+  security_domain: ['infrastructure', 'critical'],
+  storage_write: ['infrastructure', 'low'],
+  storage_encryption_change: ['infrastructure', 'high'],
+  snapshot_copy: ['infrastructure', 'medium'],
+  snapshot_share: ['access_control', 'high'],
+  credential_change: ['access_control', 'high'],
+  logging_disable: ['logging_control', 'critical'],
+  logging_change: ['logging_control', 'high'],
+  authenticate: ['authentication', 'info'],
+  mfa_change: ['authentication', 'high'],
+  identity_change: ['access_control', 'medium'],
+  key_access_lost: ['notification', 'critical'],
+  key_access_restored: ['notification', 'medium'],
+  expiry_near: ['notification', 'medium'],
+  expired: ['notification', 'high'],
+  unknown: ['unknown', 'medium'],
+} as const satisfies Record<string, Base>
+
+export type Operation = keyof typeof operations
+export const operationNames = Object.keys(operations) as [Operation, ...Operation[]]
