@@ -1,0 +1,275 @@
+/**
+ * AWS CloudTrail: one record becomes one event, a reason why it is none, or a rejection.
+ * Record fields: CloudTrail user guide, "CloudTrail record contents" (event version 1.11).
+ */
+import { isIP } from 'node:net'
+import { EVENT_SCHEMA_VERSION, type KeyEvent, type ParseWarning } from '../model/event.ts'
+import { operations } from '../model/operations.ts'
+import type { Normalized } from '../model/outcome.ts'
+import { awsMapping, type Mapping, sourceName } from './aws-operations.ts'
+import { changeOf } from './cloudtrail-change.ts'
+import { identify } from './cloudtrail-identity.ts'
+import { cryptoOf, targetOf } from './cloudtrail-target.ts'
+import { type Format, type NormalizeSettings, type RawRecord, rejected, skipped } from './format.ts'
+import { isObject, type Json, memberCount, object, string } from './json.ts'
+import { wildcardMatch } from './key-policy.ts'
+import { type Cuts, field, sha256, shortId, utc } from './text.ts'
+
+const isInsight = (record: Json) =>
+  record['eventType'] === 'AwsCloudTrailInsight' ||
+  (record['eventCategory'] === 'Insight' && isObject(record['insightDetails']))
+
+const MAJOR_1 = /^1(\.\d+)?$/
+
+const recognizes = (value: unknown): boolean => {
+  if (!isObject(value)) return false
+  const version = value['eventVersion']
+  if (version !== undefined && !(typeof version === 'string' && MAJOR_1.test(version))) return false
+  if (isInsight(value)) return true
+  return string(value['eventSource']) !== undefined && string(value['eventName']) !== undefined
+}
+
+/** `2026-03-02T09:00:00Z`: the form CloudTrail writes, checked without decoding. */
+const looksLikeTime = (bytes: Buffer, start: number, end: number): boolean => {
+  if (end - start !== 20) return false
+  for (let at = 0; at < 20; at++) {
+    const byte = bytes[start + at] ?? 0
+    const expected = '0000-00-00T00:00:00Z'.charCodeAt(at)
+    if (expected === 0x30 ? byte < 0x30 || byte > 0x39 : byte !== expected) return false
+  }
+  return true
+}
+
+const skipsUnseen: Format['skipsUnseen'] = (bytes, { plain, source, name, version, time }) => {
+  if (!plain || source.start === 0 || name.start === 0 || time.start === 0) return false
+  if (version.start !== 0 && bytes.toString('latin1', version.start, version.start + 2) !== '1.') return false
+  if (!looksLikeTime(bytes, time.start, time.end) || name.end === name.start) return false
+  return awsMapping(source.text(bytes), name.text(bytes)) === undefined
+}
+
+/** Ids of things that carry our own feed, as a request names them. */
+const feedResources = (record: Json): string[] => {
+  const request = object(record['requestParameters'])
+  return ['bucketName', 'logGroupName', 'destinationName', 'filterName', 'name', 'rule'].flatMap(
+    (name) => string(request[name]) ?? [],
+  )
+}
+
+const onIngestPath = (record: Json, paths: readonly string[]): boolean => {
+  const named = feedResources(record)
+  return paths.some((path) =>
+    named.some(
+      (one) =>
+        path === one || path.endsWith(`:${one}`) || path.endsWith(`/${one}`) || wildcardMatch(path, one),
+    ),
+  )
+}
+
+const errorClasses: readonly (readonly [test: RegExp, group: NonNullable<KeyEvent['error']>['class']])[] = [
+  [/AccessDenied|Unauthorized|NotAuthorized|Forbidden|AuthFailure|OptInRequired/i, 'access_denied'],
+  [/InvalidState|Disabled|KeyUnavailable|NotActive|IncorrectState/i, 'invalid_state'],
+  [/NotFound|NoSuch|DoesNotExist/i, 'not_found'],
+  [/Throttl|RequestLimit|TooManyRequests|LimitExceeded|SlowDown/i, 'throttled'],
+  [/AlreadyExists|Conflict|InUse/i, 'conflict'],
+  [/Invalid|Validation|Malformed|Incorrect|Missing|Unsupported|BadRequest/i, 'invalid_input'],
+  [/Internal|Unavailable|Timeout|ServiceFailure/i, 'internal'],
+]
+
+/** Success is the absence of both an error code and an error message. */
+const errorOf = (record: Json, cuts: Cuts): KeyEvent['error'] => {
+  const code = string(record['errorCode'])
+  const message = string(record['errorMessage'])
+  if (code === undefined && message === undefined) return undefined
+  const denied = code === undefined && /not authorized|access ?denied/i.test(message ?? '')
+  return {
+    code: field(code, 128, 'error.code', cuts),
+    message: field(message, 1024, 'error.message', cuts),
+    class: denied ? 'access_denied' : (errorClasses.find(([test]) => test.test(code ?? ''))?.[1] ?? 'other'),
+  }
+}
+
+const outcomeOf = (record: Json, error: KeyEvent['error']): KeyEvent['outcome'] => {
+  if (error !== undefined) return error.class === 'access_denied' ? 'denied' : 'failure'
+  const response = object(record['responseElements'])
+  const signin = response['ConsoleLogin'] ?? response['CheckMfa']
+  return signin === 'Failure' ? 'failure' : 'success'
+}
+
+/** RFC 1918, 6598, 3927, 4193, 4291: addresses that say nothing about a place on the internet. */
+const PRIVATE =
+  /^(10\.|127\.|169\.254\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|0\.)|^(::1?$|f[cd][0-9a-f]{2}:|fe[89ab][0-9a-f]:)/
+
+const networkOf = (record: Json, cuts: Cuts): KeyEvent['network'] => {
+  const origin = string(record['sourceIPAddress'])
+  const ip = origin !== undefined && isIP(origin) !== 0 ? origin.toLowerCase() : undefined
+  const tls = object(record['tlsDetails'])
+  return {
+    source_ip: ip,
+    source_raw: ip === undefined ? field(origin, 256, 'network.source_raw', cuts) : undefined,
+    source_class:
+      ip !== undefined
+        ? PRIVATE.test(ip)
+          ? 'private'
+          : 'public'
+        : origin === 'AWS Internal'
+          ? 'cloud_internal'
+          : origin?.endsWith('.amazonaws.com')
+            ? 'service'
+            : origin === 'private'
+              ? 'private'
+              : 'unknown',
+    endpoint_id: field(record['vpcEndpointId'], 128, 'network.endpoint_id', cuts),
+    endpoint_account: field(record['vpcEndpointAccountId'], 128, 'network.endpoint_account', cuts),
+    tls_version: field(tls['tlsVersion'], 32, 'network.tls_version', cuts),
+    tls_cipher: field(tls['cipherSuite'], 64, 'network.tls_cipher', cuts),
+    user_agent: field(record['userAgent'], 1024, 'network.user_agent', cuts),
+    geo: undefined,
+    asn: undefined,
+  }
+}
+
+/** Delivered-event key and logical-action key: one action is delivered to several accounts, regions and trails. */
+const idsOf = (record: Json, recipient: string, nativeId: string | undefined, rawSha: string) => {
+  const eventId = shortId(`aws:${recipient}:${nativeId ?? `sha256:${rawSha}`}`)
+  const shared = string(record['sharedEventID'])
+  const requestId = string(record['requestID'])
+  const addendum = object(record['addendum'])
+  const original = addendum['reason'] === 'UPDATED_DATA' ? string(addendum['originalEventID']) : undefined
+  const name = record['eventName']
+  const regional = (name === 'ReplicateKey' || name === 'UpdatePrimaryRegion') && requestId !== undefined
+  const action =
+    shared !== undefined
+      ? shortId(`aws:shared:${shared}`)
+      : regional
+        ? shortId(`aws:${recipient}:${requestId}:${name}`)
+        : original !== undefined
+          ? shortId(`aws:${recipient}:${original}`)
+          : eventId
+  return { eventId, action }
+}
+
+const logTypeOf = (record: Json): KeyEvent['source']['log_type'] => {
+  if (record['eventType'] === 'AwsVpceEvent' || record['eventCategory'] === 'NetworkActivity')
+    return 'network_activity'
+  if (record['eventType'] === 'AwsServiceEvent') return 'system_event'
+  if (record['eventType'] === 'AwsConsoleSignIn') return 'signin'
+  return record['managementEvent'] === false || record['eventCategory'] === 'Data'
+    ? 'data_access'
+    : 'management'
+}
+
+const controlsOf = (mapping: Mapping, attested: boolean): KeyEvent['compliance'] => {
+  const category = operations[mapping.operation][0]
+  if (category === 'cryptographic' || mapping.object === 'storage' || mapping.object === 'snapshot')
+    return { controls: ['KMS-01', ...(attested ? (['SC-34'] as const) : []), 'SC-28', 'SC-28(1)'] }
+  if (category === 'authentication' || category === 'unknown') return undefined
+  return { controls: ['KMS-01', 'SC-12'] }
+}
+
+const normalize = (value: unknown, raw: RawRecord, settings: NormalizeSettings): Normalized => {
+  if (!isObject(value) || !recognizes(value))
+    return rejected('unknown_format', 'no eventSource and eventName, or eventVersion is not 1.x')
+  const eventTime = utc(value['eventTime'])
+  const time = eventTime ?? raw.envelopeTime ?? utc(value['@timestamp']) // Logstash moves eventTime there
+  if (time === undefined) return rejected('bad_time', 'eventTime is missing or not RFC 3339')
+  if (isInsight(value)) return skipped('insight')
+
+  const eventSource = String(value['eventSource'])
+  const eventName = String(value['eventName'])
+  const found = awsMapping(eventSource, eventName)
+  if (found === undefined) return skipped('out_of_scope')
+  if (found.mapping.ingestPath && !onIngestPath(value, settings.ingest_path))
+    return skipped('outside_ingest_path')
+
+  const cuts: Cuts = []
+  const warnings: ParseWarning[] = []
+  const identity = identify(value, settings.trusted_roles, cuts)
+  const recipient = string(value['recipientAccountId']) ?? identity.actor.account ?? ''
+  const nativeId = string(value['eventID'])
+  const rawSha = sha256(raw.bytes)
+  const { eventId, action } = idsOf(value, recipient, nativeId, rawSha)
+  const error = errorOf(value, cuts)
+  const outcome = outcomeOf(value, error)
+  const source = sourceName(eventSource)
+  const target = targetOf(
+    value,
+    {
+      eventSource,
+      eventName,
+      object: found.mapping.object,
+      succeeded: outcome === 'success',
+      callerAccount: identity.actor.account,
+      recipient,
+    },
+    cuts,
+  )
+  const { change, readable } = changeOf(value, { eventSource, eventName, time, owner: target.account }, cuts)
+  const crypto = cryptoOf(value, source, settings.encryption_context, cuts)
+  const flags = change?.flags ?? []
+  const excluded = eventName === 'PutEventSelectors' && flags.includes('kms_excluded')
+  const mapping: Mapping = excluded
+    ? { ...found.mapping, operation: 'logging_disable', criticality: 'critical' }
+    : found.mapping
+
+  if (!found.listed) warnings.push('unknown_operation')
+  if (!identity.known) warnings.push('unknown_identity_shape')
+  if (eventTime === undefined) warnings.push('time_fallback')
+  if (nativeId === undefined) warnings.push('id_fallback')
+  if (!readable) warnings.push('unmapped_field')
+  if (raw.members !== undefined && raw.members > memberCount(value)) warnings.push('duplicate_json_key')
+
+  const position = `${raw.place}:${raw.number}`
+  const event: KeyEvent = {
+    schema_version: EVENT_SCHEMA_VERSION,
+    event_id: eventId,
+    action_id: action,
+    source: {
+      provider: 'aws',
+      service: found.service,
+      log_type: logTypeOf(value),
+      format_version: field(value['eventVersion'], 32, 'source.format_version', cuts),
+      native_id: field(nativeId, 256, 'source.native_id', cuts),
+      request_id: field(value['requestID'], 256, 'source.request_id', cuts),
+      correlation_id: undefined,
+    },
+    time: { event: time, provider_received: undefined, ingested: raw.received, late: false },
+    ingest: {
+      transport: raw.transport,
+      feed_id: raw.feed_id,
+      position: field(position, 256, 'ingest.position', cuts),
+      raw_sha256: rawSha,
+      integrity: 'not_available',
+    },
+    operation: mapping.operation,
+    operation_category: operations[mapping.operation][0],
+    operation_native: field(eventName, 256, 'operation_native', cuts) ?? 'unknown',
+    operation_effect: mapping.effect ?? effectOf(eventName, flags),
+    criticality: mapping.criticality,
+    initiated_by: identity.initiated_by,
+    outcome,
+    error,
+    http_status: undefined,
+    duration_ms: undefined,
+    actor: identity.actor,
+    auth: identity.auth,
+    network: networkOf(value, cuts),
+    target,
+    crypto,
+    change,
+    compliance: controlsOf(mapping, crypto?.attestation !== undefined),
+    labels: undefined,
+    truncated: cuts.length > 0 ? cuts.slice(0, 64) : undefined,
+    parse_warnings: warnings.length > 0 ? warnings : undefined,
+    raw_ref: field(position, 256, 'raw_ref', []) ?? position.slice(-256),
+  }
+  return { kind: 'event', event }
+}
+
+/** Selectors and trail updates weaken logging when a flag says so. */
+const effectOf = (eventName: string, flags: readonly string[]): KeyEvent['operation_effect'] => {
+  if (eventName !== 'PutEventSelectors' && eventName !== 'UpdateTrail' && eventName !== 'PutInsightSelectors')
+    return undefined
+  return flags.length > 0 ? 'weaken' : 'neutral'
+}
+
+export const cloudtrail: Format = { recognizes, normalize, skipsUnseen }

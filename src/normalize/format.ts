@@ -1,0 +1,46 @@
+/** What a log format is: it recognizes its records and turns each into one outcome. */
+import type { KeyEvent } from '../model/event.ts'
+import type { Normalized, RejectReason, SkipReason } from '../model/outcome.ts'
+import type { Scanner } from './scanner.ts'
+
+/** Where a record came from, and its bytes as the provider wrote them. */
+export interface RawRecord {
+  readonly feed_id: string
+  readonly transport: KeyEvent['ingest']['transport']
+  /** Place in the feed, without the record number. */
+  readonly place: string
+  /** Number of the record in its place, from 1. */
+  readonly number: number
+  readonly bytes: Buffer
+  /** Members in the text; more than in the parsed value means that a name came twice. */
+  readonly members: number | undefined
+  /** Time named by the envelope, for records without one. */
+  readonly envelopeTime: string | undefined
+  /** When Keytrail received it, RFC 3339. */
+  readonly received: string
+}
+
+/** What the operator says about the logs; see the configuration schema. */
+export interface NormalizeSettings {
+  readonly ingest_path: readonly string[]
+  readonly trusted_roles: readonly string[]
+  readonly encryption_context: 'keep' | 'hash' | 'drop'
+}
+
+export interface Format {
+  /** Is the value a record of this format? */
+  recognizes(value: unknown): boolean
+  normalize(value: unknown, raw: RawRecord, settings: NormalizeSettings): Normalized
+  /**
+   * Decides from the scanned bytes alone that a record is valid and outside the scope.
+   * `false` means: parse it and see.
+   */
+  skipsUnseen(bytes: Buffer, scanner: Scanner): boolean
+}
+
+export const skipped = (reason: SkipReason): Normalized => ({ kind: 'skipped', reason })
+export const rejected = (reason: RejectReason, detail: string): Normalized => ({
+  kind: 'rejected',
+  reason,
+  detail,
+})

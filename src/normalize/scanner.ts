@@ -1,0 +1,204 @@
+/**
+ * Finds the end of one JSON value in bytes, without decoding it: aware of strings, escapes and depth.
+ *
+ * On the way it notes what decides the fate of a CloudTrail record (service, name, version and time at its
+ * top level), so that a record outside the scope is never decoded, and counts members, so that a name that
+ * comes twice shows after the parse.
+ */
+import { MAX_DEPTH } from './json.ts'
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const COLON = 0x3a
+const COMMA = 0x2c
+const OPEN_OBJECT = 0x7b
+const CLOSE_OBJECT = 0x7d
+const OPEN_ARRAY = 0x5b
+const CLOSE_ARRAY = 0x5d
+const SPACE = 0x20
+
+/** Members whose arrays hold records: CloudTrail and Lambda, CloudWatch Logs, LookupEvents, SQS. */
+const containers: readonly Buffer[] = ['Records', 'records', 'logEvents', 'events', 'Events', 'Messages'].map(
+  (name) => Buffer.from(name),
+)
+const EVENT = Buffer.from('event')
+
+/** Place of a text in the scanned bytes; `start` 0 = not seen. */
+export class Peek {
+  start = 0
+  end = 0
+
+  text(bytes: Buffer): string {
+    return bytes.toString('latin1', this.start, this.end)
+  }
+}
+
+export type ScanStatus =
+  /** `end` is behind the value. */
+  | 'done'
+  /** The bytes end inside the value. */
+  | 'incomplete'
+  /** No JSON; `end` is the first byte that does not fit. */
+  | 'broken'
+  /** Nested deeper than the limit. */
+  | 'deep'
+  /** A member that holds records begins; `end` is behind its `[`. */
+  | 'array'
+
+/** Reused from value to value: nothing is allocated for a record that is skipped. */
+export class Scanner {
+  end = 0
+  /** Members seen, nested ones included. */
+  members = 0
+  /** No escapes in the texts at the top level, so that the peeks below can be trusted. */
+  plain = true
+  readonly version = new Peek()
+  readonly source = new Peek()
+  readonly name = new Peek()
+  readonly time = new Peek()
+  readonly #open = new Uint8Array(MAX_DEPTH + 1)
+
+  /**
+   * @param bytes where to look; `start` is at `{` or `[`, or anywhere in an object when `depth` is 1
+   * @param unwrap stop at a member that holds records
+   */
+  scan(bytes: Buffer, start: number, limit: number, unwrap: boolean, depth: 0 | 1 = 0): ScanStatus {
+    const open = this.#open
+    let at = start
+    let level: number = depth
+    let members = 0
+    let wanted: Peek | undefined
+    open[0] = OPEN_OBJECT
+    this.plain = true
+    this.version.start = this.source.start = this.name.start = this.time.start = 0
+    while (at < limit) {
+      const byte = bytes[at] as number // below `limit`, which is at most the length
+      if (byte === QUOTE) {
+        const from = ++at
+        let escaped = false
+        for (;;) {
+          if (at >= limit) return 'incomplete'
+          const char = bytes[at] as number // see above
+          if (char === QUOTE) break
+          if (char === BACKSLASH) {
+            escaped = true
+            at += 2
+          } else if (char < SPACE) {
+            this.end = at
+            return 'broken'
+          } else at++
+        }
+        if (level === 1 && open[0] === OPEN_OBJECT) {
+          if (escaped) this.plain = false
+          if (wanted !== undefined && before(bytes, from - 1, start) === COLON) {
+            wanted.start = from
+            wanted.end = at
+            wanted = undefined
+          } else {
+            wanted = this.#member(bytes, from, at)
+            if (unwrap && wanted === undefined && isContainer(bytes, from, at)) {
+              const colon = skipSpace(bytes, at + 1, limit)
+              const value = bytes[colon] === COLON ? skipSpace(bytes, colon + 1, limit) : colon
+              if (value >= limit) return 'incomplete'
+              if (bytes[colon] === COLON && bytes[value] === OPEN_ARRAY) {
+                this.end = value + 1
+                return 'array'
+              }
+            }
+          }
+        }
+        at++
+      } else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) {
+        if (byte === OPEN_OBJECT && level > 0 && !fits(before(bytes, at, start), open[level - 1])) {
+          this.end = at
+          return 'broken'
+        }
+        if (level >= MAX_DEPTH) return 'deep'
+        open[level++] = byte
+        at++
+      } else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) {
+        at++
+        if (--level === 0) {
+          this.end = at
+          this.members = members
+          return 'done'
+        }
+      } else {
+        if (byte === COLON) members++
+        at++
+      }
+    }
+    return 'incomplete'
+  }
+
+  /** The member to remember whose name stands between `from` and `to`. */
+  #member(bytes: Buffer, from: number, to: number): Peek | undefined {
+    const length = to - from
+    if (length < 9 || length > 12 || bytes[from] !== 0x65 || bytes.compare(EVENT, 0, 5, from, from + 5) !== 0)
+      return undefined
+    switch (bytes.toString('latin1', from + 5, to)) {
+      case 'Source':
+        return this.source
+      case 'Name':
+        return this.name
+      case 'Time':
+        return this.time
+      case 'Version':
+        return this.version
+      default:
+        return undefined
+    }
+  }
+}
+
+const isContainer = (bytes: Buffer, from: number, to: number) =>
+  to - from >= 6 &&
+  to - from <= 9 &&
+  containers.some((name) => name.length === to - from && bytes.compare(name, 0, name.length, from, to) === 0)
+
+/** The last byte before `at` that is no white space; 0 when there is none after `start`. */
+const before = (bytes: Buffer, at: number, start: number): number => {
+  let back = at - 1
+  while (back >= start && (bytes[back] ?? 0) <= SPACE) back--
+  return back >= start ? (bytes[back] ?? 0) : 0
+}
+
+/** May an object begin after this byte? If not, the value before it was cut off and a new one begins here. */
+const fits = (previous: number, container: number | undefined) =>
+  container === OPEN_ARRAY ? previous === OPEN_ARRAY || previous === COMMA : previous === COLON
+
+const skipSpace = (bytes: Buffer, at: number, limit: number): number => {
+  while (at < limit && (bytes[at] ?? 0) <= SPACE) at++
+  return at
+}
+
+/** Where the value of a top-level member stands, for a text that is known to be JSON. */
+export const memberRange = (
+  bytes: Buffer,
+  member: string,
+): readonly [start: number, end: number] | undefined => {
+  const scanner = new Scanner()
+  const quoted = `"${member}"`
+  for (let at = bytes.indexOf(quoted); at >= 0; at = bytes.indexOf(quoted, at + 1)) {
+    const colon = skipSpace(bytes, at + quoted.length, bytes.length)
+    const value = skipSpace(bytes, colon + 1, bytes.length)
+    const object = bytes[value] === OPEN_OBJECT
+    if (bytes[colon] !== COLON || !object || depthAt(bytes, at) !== 1) continue
+    if (scanner.scan(bytes, value, bytes.length, false) === 'done') return [value, scanner.end]
+  }
+  return undefined
+}
+
+/** Nesting depth at a place outside strings; 0 when the place is inside a string. */
+const depthAt = (bytes: Buffer, place: number): number => {
+  let depth = 0
+  for (let at = 0; at < place; at++) {
+    const byte = bytes[at]
+    if (byte === QUOTE) {
+      for (at++; at < place && bytes[at] !== QUOTE; at++) if (bytes[at] === BACKSLASH) at++
+      if (at >= place) return 0
+    } else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) depth++
+    else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) depth--
+  }
+  return depth
+}

@@ -1,0 +1,257 @@
+/**
+ * The streaming record splitter: bytes in, one JSON value at a time out.
+ *
+ * Accepts what log files hold: one object or array, JSON lines, several values after one another, and
+ * objects with a member that holds records (`Records`, `logEvents`, …), whose elements come one by one, so
+ * that a file of any size needs the memory of its largest record. A value that is cut off costs itself only.
+ */
+import type { RejectReason } from '../model/outcome.ts'
+import { Scanner } from './scanner.ts'
+
+/** A value larger than this is not held: it is passed over and rejected. */
+export const MAX_VALUE_BYTES = 16 * 1024 * 1024
+const MAX_SCALAR_BYTES = 64 * 1024
+
+export interface Listener {
+  /** A whole value. The bytes are only lent: copy what must last. */
+  value(bytes: Buffer, start: number, end: number, scanner: Scanner): void
+  /** Something that is no value, or one over a limit. */
+  broken(reason: RejectReason): void
+}
+
+export interface Splitter {
+  push(chunk: Buffer): void
+  /** No more bytes come: what is unfinished is broken. */
+  end(): void
+  /** Saw an array or object that may hold records, also an empty one. */
+  readonly sawContainer: boolean
+  /** The first byte that is no white space begins an object or array. */
+  readonly startsAsJson: boolean
+}
+
+const NEWLINE = 0x0a
+const OPEN_OBJECT = 0x7b
+const CLOSE_OBJECT = 0x7d
+const OPEN_ARRAY = 0x5b
+const CLOSE_ARRAY = 0x5d
+const COMMA = 0x2c
+const SPACE = 0x20
+
+type Mode =
+  /** between values */
+  | 'top'
+  /** in an array of records; `inObject` tells whether an object goes on behind it */
+  | 'elements'
+  /** in an object, behind an array of records */
+  | 'rest'
+  /** passing a value that is not held */
+  | 'discard'
+  /** passing text that is no JSON, to the end of the line */
+  | 'garbage'
+
+export const splitter = (listener: Listener): Splitter => {
+  const scanner = new Scanner()
+  let mode: Mode = 'top'
+  let resume: Mode = 'top'
+  let inObject = false
+  let carry: Buffer[] = []
+  let carried = 0
+  let wanted = 0
+  let discard: Discard | undefined
+  let sawContainer = false
+  let startsAsJson: boolean | undefined
+  let finished = false
+  /** The line of text that is being passed is counted. */
+  let counted = false
+
+  const startDiscard = (reason: RejectReason, back: Mode) => {
+    discard = new Discard(reason)
+    resume = back
+    mode = 'discard'
+  }
+
+  /** One value from `at`. @returns where to go on, or -1 when more bytes are needed. */
+  const value = (bytes: Buffer, at: number): number => {
+    startsAsJson ??= true
+    const back = mode
+    const status = scanner.scan(bytes, at, bytes.length, mode === 'top')
+    switch (status) {
+      case 'done':
+        listener.value(bytes, at, scanner.end, scanner)
+        return scanner.end
+      case 'array':
+        sawContainer = true
+        inObject = true
+        mode = 'elements'
+        return scanner.end
+      case 'broken':
+        listener.broken('broken_json') // cut off, or a control character in a text
+        if (bytes[scanner.end] !== OPEN_OBJECT && back === 'top') {
+          mode = 'garbage'
+          counted = true
+        }
+        return scanner.end
+      case 'deep':
+        startDiscard('too_deep', back)
+        return at
+      case 'incomplete':
+        if (finished) {
+          listener.broken('broken_json')
+          mode = 'top'
+          return bytes.length
+        }
+        if (bytes.length - at <= MAX_VALUE_BYTES) return -1
+        startDiscard('too_large', back)
+        return at
+    }
+  }
+
+  const top = (bytes: Buffer, at: number): number => {
+    const byte = bytes[at] ?? 0
+    if (byte <= SPACE || byte === COMMA) return at + 1
+    if (byte === 0xef && bytes[at + 1] === 0xbb && bytes[at + 2] === 0xbf) return at + 3 // byte order mark
+    if (byte === OPEN_OBJECT) return value(bytes, at)
+    if (byte === OPEN_ARRAY) {
+      startsAsJson ??= true
+      sawContainer = true
+      inObject = false
+      mode = 'elements'
+      return at + 1
+    }
+    startsAsJson ??= false
+    mode = 'garbage'
+    return at
+  }
+
+  const elements = (bytes: Buffer, at: number): number => {
+    const byte = bytes[at] ?? 0
+    if (byte <= SPACE || byte === COMMA) return at + 1
+    if (byte === CLOSE_ARRAY) {
+      mode = inObject ? 'rest' : 'top'
+      return at + 1
+    }
+    if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) return value(bytes, at)
+    let end = at
+    while (
+      end < bytes.length &&
+      bytes[end] !== COMMA &&
+      bytes[end] !== CLOSE_ARRAY &&
+      bytes[end] !== OPEN_OBJECT
+    )
+      end++
+    if (end === bytes.length && !finished && end - at < MAX_SCALAR_BYTES) return -1
+    listener.broken('unknown_format')
+    return end
+  }
+
+  const rest = (bytes: Buffer, at: number): number => {
+    const status = scanner.scan(bytes, at, bytes.length, true, 1)
+    if (status === 'array') {
+      mode = 'elements'
+      return scanner.end
+    }
+    if (status === 'incomplete' && !finished && bytes.length - at <= MAX_VALUE_BYTES) return -1
+    mode = 'top'
+    if (status === 'done') return scanner.end
+    if (status === 'incomplete' && bytes.subarray(at).toString('latin1').trim() === '') return bytes.length
+    listener.broken('broken_json')
+    return status === 'broken' ? scanner.end : bytes.length
+  }
+
+  const garbage = (bytes: Buffer, at: number): number => {
+    const newline = bytes.indexOf(NEWLINE, at)
+    const end = newline < 0 ? bytes.length : newline
+    if (!counted && bytes.subarray(at, end).toString('latin1').trim() !== '') {
+      listener.broken('broken_json')
+      counted = true
+    }
+    if (newline >= 0) {
+      mode = 'top'
+      counted = false
+    }
+    return end
+  }
+
+  const pass = (bytes: Buffer, at: number): number => {
+    if (discard === undefined) return at
+    const end = discard.pass(bytes, at)
+    if (!discard.done && !finished) return end
+    listener.broken(discard.reason)
+    discard = undefined
+    mode = resume
+    return end
+  }
+
+  const steps: Record<Mode, (bytes: Buffer, at: number) => number> = {
+    top,
+    elements,
+    rest,
+    garbage,
+    discard: pass,
+  }
+
+  const run = (bytes: Buffer) => {
+    let at = 0
+    while (at < bytes.length) {
+      const next = steps[mode](bytes, at)
+      if (next < 0) break
+      at = next
+    }
+    carry = at < bytes.length ? [Buffer.from(bytes.subarray(at))] : []
+    carried = bytes.length - at
+    wanted = carried * 2
+  }
+
+  return {
+    push(chunk) {
+      if (chunk.length === 0) return
+      carry.push(chunk)
+      carried += chunk.length
+      if (carried < wanted) return
+      run(carry.length === 1 ? chunk : Buffer.concat(carry, carried))
+    },
+    end() {
+      finished = true
+      if (carried > 0) run(Buffer.concat(carry, carried))
+      if (discard !== undefined) listener.broken(discard.reason)
+      else if (mode === 'elements' || mode === 'rest') listener.broken('broken_json') // the array is not closed
+      discard = undefined
+    },
+    get sawContainer() {
+      return sawContainer
+    },
+    get startsAsJson() {
+      return startsAsJson ?? false
+    },
+  }
+}
+
+/** Passes over one value in pieces of any size. */
+class Discard {
+  done = false
+  readonly reason: RejectReason
+  #depth = 0
+  #inString = false
+  #escaped = false
+
+  constructor(reason: RejectReason) {
+    this.reason = reason
+  }
+
+  /** @returns the place behind the value, or the end of the bytes */
+  pass(bytes: Buffer, start: number): number {
+    let at = start
+    for (; at < bytes.length && !this.done; at++) this.#step(bytes[at] ?? 0)
+    return at
+  }
+
+  #step(byte: number) {
+    if (this.#inString) {
+      if (this.#escaped) this.#escaped = false
+      else if (byte === 0x5c) this.#escaped = true
+      else if (byte === 0x22) this.#inString = false
+    } else if (byte === 0x22) this.#inString = true
+    else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) this.#depth++
+    else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) this.done = --this.#depth <= 0
+  }
+}
