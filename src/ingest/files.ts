@@ -1,0 +1,177 @@
+/**
+ * Files as a source: paths, folders, globs and standard input; plain, gzip and zstd, told by their first
+ * bytes. Memory does not grow with the file, and a decompression bomb is stopped on the way.
+ */
+import { createReadStream, globSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { Readable, type Transform } from 'node:stream'
+import { createGunzip, createZstdDecompress, gunzipSync, zstdDecompressSync } from 'node:zlib'
+import type { FileFailReason } from '../model/outcome.ts'
+
+export interface InputFile {
+  /** As shown to people and written into events; `-` is standard input. */
+  readonly path: string
+  /** Named on the command line: then it must be readable. */
+  readonly named: boolean
+  readonly bytes: number
+  /** Why it cannot be read, when that is known already. */
+  readonly failure?: string
+}
+
+const isGlob = (path: string) => /[*?[{]/.test(path)
+const messageOf = (cause: unknown) =>
+  cause instanceof Error ? cause.message.replace(/^[A-Z]+: /, '') : String(cause)
+const byPath = (a: InputFile, b: InputFile) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0)
+
+/**
+ * Turns what the operator named into files, in order of path, each once. Folders are read recursively;
+ * sockets and devices inside them are left out.
+ */
+export const findFiles = (paths: readonly string[]): InputFile[] => {
+  const found = new Map<string, InputFile>()
+  const folders = new Set<string>()
+  const take = (path: string, named: boolean) => {
+    try {
+      const stat = statSync(path)
+      if (!stat.isDirectory()) {
+        if (named || stat.isFile())
+          found.set(path, { path, named: named || (found.get(path)?.named ?? false), bytes: stat.size })
+        return
+      }
+      const real = realpathSync(path)
+      if (folders.has(real)) return
+      folders.add(real)
+      for (const name of readdirSync(path).sort()) take(join(path, name), false)
+    } catch (cause) {
+      found.set(path, { path, named, bytes: 0, failure: messageOf(cause) })
+    }
+  }
+  for (const path of paths) {
+    if (path === '-') {
+      found.set(path, { path, named: true, bytes: 0 })
+      continue
+    }
+    const matches =
+      isGlob(path) && statSync(path, { throwIfNoEntry: false }) === undefined ? globSync(path) : [path]
+    if (matches.length === 0)
+      found.set(path, { path, named: true, bytes: 0, failure: 'no file matches this pattern' })
+    for (const match of matches) take(match, true)
+  }
+  return [...found.values()].sort(byPath)
+}
+
+export interface ReadFailure {
+  readonly reason: Extract<FileFailReason, 'unreadable' | 'truncated' | 'corrupt' | 'bomb'>
+  readonly detail: string
+}
+
+/** Files up to this size are read and decompressed at once. */
+const SMALL_BYTES = 1024 * 1024
+const SMALL_OUTPUT_BYTES = 32 * 1024 * 1024
+const CHUNK_BYTES = 256 * 1024
+/** More than 200 to 1 across 16 MiB is a bomb; CloudTrail compresses about 10 to 1. */
+const BOMB_RATIO = 200
+const BOMB_BYTES = 16 * 1024 * 1024
+
+type Packing = 'plain' | 'gzip' | 'zstd'
+
+const packingOf = (head: Buffer): Packing => {
+  if (head[0] === 0x1f && head[1] === 0x8b) return 'gzip'
+  return head.length >= 4 && head.readUInt32LE(0) === 0xfd2fb528 ? 'zstd' : 'plain'
+}
+
+const readSmall = (path: string): Buffer | undefined => {
+  const bytes = readFileSync(path)
+  const packing = packingOf(bytes)
+  if (packing === 'plain') return bytes
+  try {
+    const options = { maxOutputLength: SMALL_OUTPUT_BYTES }
+    return packing === 'gzip' ? gunzipSync(bytes, options) : zstdDecompressSync(bytes, options)
+  } catch {
+    return undefined // damaged or large: the streaming path reads what can be read, and says what is wrong
+  }
+}
+
+const decompressor = (packing: Exclude<Packing, 'plain'>): Transform & { bytesWritten: number } =>
+  packing === 'gzip'
+    ? createGunzip({ chunkSize: CHUNK_BYTES })
+    : createZstdDecompress({ chunkSize: CHUNK_BYTES })
+
+class Bomb extends Error {}
+
+const failureOf = (cause: unknown, packed: boolean): ReadFailure => {
+  if (cause instanceof Bomb) return { reason: 'bomb', detail: cause.message }
+  const message = messageOf(cause)
+  if (packed && /unexpected end|buf error|Src size is incorrect/i.test(message))
+    return { reason: 'truncated', detail: message }
+  const zlib = cause instanceof Error && 'code' in cause && /^Z_|^ZSTD_|^ERR_/.test(String(cause.code))
+  return { reason: zlib ? 'corrupt' : 'unreadable', detail: message }
+}
+
+const stream = async (input: Readable, push: (chunk: Buffer) => void): Promise<ReadFailure | undefined> => {
+  let packing: Packing = 'plain'
+  try {
+    const chunks = input[Symbol.asyncIterator]() as AsyncIterator<Buffer> // file streams without encoding give buffers
+    let head: Buffer = Buffer.alloc(0)
+    let ended = false
+    while (head.length < 4 && !ended) {
+      const { value, done } = await chunks.next()
+      if (done) ended = true
+      else head = Buffer.concat([head, value])
+    }
+    packing = packingOf(head)
+    const rest = async function* () {
+      if (head.length > 0) yield head
+      for (let next = await chunks.next(); !next.done; next = await chunks.next()) yield next.value
+    }
+    if (packing === 'plain') {
+      for await (const chunk of rest()) push(chunk)
+      return undefined
+    }
+    const unpack = decompressor(packing)
+    const source = Readable.from(rest(), { objectMode: false })
+    source.on('error', (cause) => unpack.destroy(cause))
+    let out = 0
+    let outMark = 0
+    let inMark = 0
+    for await (const chunk of source.pipe(unpack) as AsyncIterable<Buffer>) {
+      out += chunk.length
+      if (out - outMark >= BOMB_BYTES) {
+        if ((out - outMark) / Math.max(unpack.bytesWritten - inMark, 1) > BOMB_RATIO)
+          throw new Bomb(`more than ${BOMB_RATIO} to 1 after ${out} bytes`)
+        outMark = out
+        inMark = unpack.bytesWritten
+      }
+      push(chunk)
+    }
+    return undefined
+  } catch (cause) {
+    return failureOf(cause, packing !== 'plain')
+  } finally {
+    input.destroy()
+  }
+}
+
+/**
+ * Reads one file and pushes its decompressed bytes. What could be read before a failure has been pushed.
+ * @returns the failure, if there was one
+ */
+export const readFile = async (
+  file: InputFile,
+  push: (chunk: Buffer) => void,
+): Promise<ReadFailure | undefined> => {
+  if (file.failure !== undefined) return { reason: 'unreadable', detail: file.failure }
+  if (file.path === '-') return stream(process.stdin, push)
+  try {
+    if (file.bytes > 0 && file.bytes <= SMALL_BYTES) {
+      const bytes = readSmall(file.path)
+      if (bytes !== undefined) {
+        push(bytes)
+        return undefined
+      }
+    }
+  } catch (cause) {
+    return failureOf(cause, false)
+  }
+  return stream(createReadStream(file.path, { highWaterMark: CHUNK_BYTES }), push)
+}

@@ -1,0 +1,62 @@
+/** The order events are judged in: (time, event id), then content, then place. Independent of how they arrived. */
+import type { Kept } from './intake.ts'
+
+/** Time as text that sorts: always nine digits of a second. */
+const sortableTime = (time: string): string => {
+  const fraction = time.length > 20 ? time.slice(20, -1) : ''
+  return `${time.slice(0, 19)}.${fraction.padEnd(9, '0')}`
+}
+
+/** Time and event id: 61 characters, ASCII. */
+export const orderOf = ({ event }: Kept): string => sortableTime(event.time.event) + event.event_id
+
+export interface Ordered extends Kept {
+  readonly order: string
+}
+
+const compareText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
+
+export const compareKept = (a: Ordered, b: Ordered): number =>
+  compareText(a.order, b.order) ||
+  compareText(a.event.ingest.raw_sha256, b.event.ingest.raw_sha256) ||
+  compareText(a.event.raw_ref, b.event.raw_ref)
+
+/** Merges sorted sequences into one. */
+export function* merge(runs: readonly Iterator<Ordered>[]): Generator<Ordered> {
+  const heads: { value: Ordered; readonly rest: Iterator<Ordered> }[] = []
+  for (const rest of runs) {
+    const first = rest.next()
+    if (!first.done) heads.push({ value: first.value, rest })
+  }
+  const sink = (from: number) => {
+    for (let at = from; ; ) {
+      const left = 2 * at + 1
+      const right = left + 1
+      let least = at
+      const smaller = (child: number) => {
+        const one = heads[child]
+        const other = heads[least]
+        if (one !== undefined && other !== undefined && compareKept(one.value, other.value) < 0) least = child
+      }
+      smaller(left)
+      smaller(right)
+      const a = heads[at]
+      const b = heads[least]
+      if (least === at || a === undefined || b === undefined) return
+      heads[at] = b
+      heads[least] = a
+      at = least
+    }
+  }
+  for (let at = heads.length >> 1; at >= 0; at--) sink(at)
+  for (let head = heads[0]; head !== undefined; head = heads[0]) {
+    yield head.value
+    const next = head.rest.next()
+    if (!next.done) head.value = next.value
+    else {
+      const last = heads.pop()
+      if (last !== undefined && last !== head) heads[0] = last
+    }
+    sink(0)
+  }
+}
