@@ -1,0 +1,129 @@
+/** Arguments become one command, one abort signal, one exit code. */
+import { Command, InvalidArgumentError, Option } from '@commander-js/extra-typings'
+import { packageVersion } from './config/paths.ts'
+import { KeytrailError } from './model/error.ts'
+import { criticalities } from './model/operations.ts'
+import { formatNames } from './normalize/index.ts'
+
+const abort = new AbortController()
+let exitCode = 0
+
+const collect = (value: string, earlier: string[]) => [...earlier, value]
+const wholeNumber = (text: string): number => {
+  if (!/^[1-9]\d{0,2}$/.test(text)) throw new InvalidArgumentError('a whole number from 1 to 999 is needed.')
+  return Number(text)
+}
+
+const program = new Command('keytrail')
+  .description(
+    'Reads what clouds log about cryptographic keys, normalizes it, and explains what looks like an attack.',
+  )
+  .version(packageVersion())
+  .showHelpAfterError('(add --help for usage)')
+  .configureHelp({ sortSubcommands: false })
+  .addHelpText(
+    'after',
+    `
+Examples:
+  keytrail scan AWSLogs/                           scan a folder of CloudTrail files, gzip or not
+  keytrail scan logs/ --report report.html         and write a report to attach to a ticket
+  keytrail scan logs/ --json | jq .alerts          the summary for programs
+  aws s3 cp s3://trail/f.json.gz - | keytrail scan -   read standard input
+  keytrail explain 3f2a                            tell one alert in full
+
+Exit codes:
+  0 all read   1 fault, or a failed test or validate   2 usage or configuration
+  3 some files failed or records were rejected   4 nothing readable   10 --fail-on met`,
+  )
+
+program
+  .command('scan')
+  .description('read log files; print a summary and the alerts')
+  .argument('<path...>', 'files, folders, patterns, or - for standard input')
+  .option('--json', 'print exactly one JSON object, the summary', false)
+  .option('--events <file>', 'write the normalized events, one JSON object a line')
+  .option('--alerts <file>', 'write all alerts, one JSON object a line')
+  .option('--report <file>', 'write a self-contained HTML report')
+  .option('--detectors <dir>', 'load more detectors (repeatable)', collect, [])
+  .option('--no-default-detectors', 'do not load the detectors that come with Keytrail')
+  .option('--config <file>', 'configuration: ingest_path, trusted_roles, encryption_context')
+  .addOption(
+    new Option('--format <name>', 'read every record as this format instead of detecting it').choices(
+      formatNames,
+    ),
+  )
+  .addOption(
+    new Option('--fail-on <severity>', 'exit with 10 when an alert is at least this severe').choices(
+      criticalities,
+    ),
+  )
+  .option('--workers <n>', 'reading threads (default: by size, at most one per core)', wholeNumber)
+  .option('--strict', 'parse every record, also those whose bytes show that they are out of scope', false)
+  .option('--no-save', 'do not keep the result in .keytrail/scan for explain')
+  .option('--quiet', 'no progress', false)
+  .action(async (paths, options) => {
+    const { scan } = await import('./commands/scan.ts')
+    exitCode = await scan(paths, options, abort.signal)
+  })
+
+program
+  .command('explain')
+  .description('tell one alert in full: what, evidence, what to decide, what the detector cannot see')
+  .argument('<alert>', 'first digits of the alert id')
+  .option('--alerts <file>', 'look in this file of alerts instead of the last scan')
+  .option('--detectors <dir>', 'where else detectors are described (repeatable)', collect, [])
+  .option('--json', 'print the alert as JSON', false)
+  .action(async (prefix, options) => {
+    const { explain } = await import('./commands/explain.ts')
+    exitCode = await explain(prefix, options)
+  })
+
+program
+  .command('test')
+  .description('run the cases of detectors')
+  .argument('[dir...]', 'folders of detectors (default: those that come with Keytrail)')
+  .option('--json', 'print the results as JSON', false)
+  .action(async (folders, options) => {
+    const { test } = await import('./commands/test.ts')
+    exitCode = test(folders, options)
+  })
+
+program
+  .command('validate')
+  .description('check detectors and configuration')
+  .argument('[dir...]', 'folders of detectors to check beside those that come with Keytrail')
+  .option('--config <file>', 'configuration to check')
+  .option('--no-default-detectors', 'do not check the detectors that come with Keytrail')
+  .option('--json', 'print the result as JSON', false)
+  .action(async (folders, options) => {
+    const { validate } = await import('./commands/validate.ts')
+    exitCode = validate(folders, options)
+  })
+
+const isBrokenPipe = (cause: unknown) => cause instanceof Error && 'code' in cause && cause.code === 'EPIPE'
+
+/** Says what happened and what to do about it. @returns the exit code */
+const report = (cause: unknown): number => {
+  if (abort.signal.aborted) {
+    process.stderr.write('keytrail: interrupted; nothing that was written is complete\n')
+    return 130
+  }
+  if (isBrokenPipe(cause)) return exitCode
+  if (cause instanceof KeytrailError) {
+    process.stderr.write(`keytrail: ${cause.message}\n${cause.remedy}\n`)
+    return cause.exitCode
+  }
+  process.stderr.write(`keytrail: ${cause instanceof Error ? (cause.stack ?? cause.message) : cause}\n`)
+  return 1
+}
+
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => abort.abort(new Error(name)))
+process.stdout.on('error', (cause) => process.exit(report(cause)))
+program.exitOverride()
+try {
+  await program.parseAsync()
+} catch (cause) {
+  const usage = cause instanceof Error && 'code' in cause && String(cause.code).startsWith('commander.')
+  exitCode = usage ? ('exitCode' in cause && cause.exitCode === 0 ? 0 : 2) : report(cause)
+}
+process.exitCode = exitCode
