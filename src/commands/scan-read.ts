@@ -8,8 +8,7 @@ import { KeytrailError } from '../model/error.ts'
 import type { FileResult } from '../model/summary.ts'
 import type { NormalizeSettings } from '../normalize/format.ts'
 import type { FormatName } from '../normalize/index.ts'
-import { type IntakeListener, intake, type Tally } from '../pipeline/intake.ts'
-import type { Ordered } from '../pipeline/order.ts'
+import { type IntakeListener, intake, type Kept, type Tally } from '../pipeline/intake.ts'
 
 export interface ReadOptions {
   readonly settings: NormalizeSettings
@@ -100,7 +99,7 @@ export interface WorkerInput {
 export interface ReadResult {
   /** In order of path. */
   readonly files: FileResult[]
-  readonly runs: Iterator<Ordered>[]
+  readonly runs: Iterator<Kept>[]
 }
 
 const byPath = (a: FileResult, b: FileResult) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0)

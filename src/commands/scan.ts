@@ -14,6 +14,7 @@ import type { RejectReason, SkipReason } from '../model/outcome.ts'
 import type { FileResult, ScanReport, Summary } from '../model/summary.ts'
 import type { FormatName } from '../normalize/index.ts'
 import { type JudgeTally, judge } from '../pipeline/judge.ts'
+import { recordNormalizer } from '../pipeline/normalize-record.ts'
 import { merge } from '../pipeline/order.ts'
 import { timelines } from '../pipeline/timeline.ts'
 import { renderReport } from '../render/report.ts'
@@ -48,23 +49,34 @@ const SLICE = 2000
 const sorted = (map: ReadonlyMap<string, number>): Record<string, number> =>
   Object.fromEntries([...map].filter(([, count]) => count > 0).sort(([a], [b]) => (a < b ? -1 : 1)))
 
-const rejectionsOf = (files: readonly FileResult[]): Summary['rejections'] => {
+type Rejections = Iterable<{
+  readonly reason: RejectReason
+  readonly count: number
+  readonly example: string
+}>
+
+/** By reason; the example is the first in the order of files. */
+const rejectionsOf = (files: readonly FileResult[], judged: JudgeTally): Summary['rejections'] => {
   const found = new Map<RejectReason, { count: number; example: string }>()
-  for (const one of files.flatMap((file) => file.rejected)) {
-    const known = found.get(one.reason)
-    if (known === undefined) found.set(one.reason, { count: one.count, example: one.example })
-    else known.count += one.count
+  const add = (all: Rejections) => {
+    for (const { reason, count, example } of all) {
+      const known = found.get(reason)
+      if (known === undefined) found.set(reason, { count, example })
+      else known.count += count
+    }
   }
+  for (const file of files) add(file.rejected)
+  add([...judged.rejected].map(([reason, one]) => ({ reason, ...one })))
   return [...found]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([reason, { count, example }]) => ({ count, example, reason }))
 }
 
-const skippedOf = (files: readonly FileResult[]): Partial<Record<SkipReason, number>> => {
-  const found: Partial<Record<SkipReason, number>> = {}
+const skippedOf = (files: readonly FileResult[], judged: JudgeTally): Partial<Record<SkipReason, number>> => {
+  const found: Partial<Record<SkipReason, number>> = Object.fromEntries(judged.skipped)
   for (const file of files)
-    for (const [reason, count] of Object.entries(file.skipped) as [SkipReason, number][])
-      found[reason] = (found[reason] ?? 0) + count // keys of the record
+    for (const [reason, count] of Object.entries(file.skipped) as [SkipReason, number][]) // keys of the record
+      found[reason] = (found[reason] ?? 0) + count
   return found
 }
 
@@ -74,7 +86,7 @@ const summaryOf = (
   byDetector: ReadonlyMap<string, number>,
 ): Summary => {
   const status = (wanted: FileResult['status']) => files.filter((file) => file.status === wanted).length
-  const rejections = rejectionsOf(files)
+  const rejections = rejectionsOf(files, tally)
   return {
     alerts: { by_detector: sorted(byDetector), total: [...byDetector.values()].reduce((a, b) => a + b, 0) },
     files: { failed: status('failed'), read: status('read'), skipped: status('skipped') },
@@ -86,7 +98,7 @@ const summaryOf = (
       kept: tally.kept,
       received: files.reduce((sum, file) => sum + file.received, 0),
       rejected: rejections.reduce((sum, one) => sum + one.count, 0),
-      skipped: Object.values(skippedOf(files)).reduce((a, b) => a + b, 0),
+      skipped: Object.values(skippedOf(files, tally)).reduce((a, b) => a + b, 0),
     },
     rejections,
     services: sorted(tally.services),
@@ -182,17 +194,19 @@ export const scan = async (
     let worst = -1
     const lives = timelines()
     const judging = judge(
+      recordNormalizer(config, options.format),
       detectors,
       (alert) => {
         byDetector.set(alert.detector.id, (byDetector.get(alert.detector.id) ?? 0) + 1)
         worst = Math.max(worst, criticalities.indexOf(alert.severity))
-        alertFile?.write(alert)
-        saved?.write(alert)
+        const line = JSON.stringify(alert)
+        alertFile?.write(line)
+        saved?.write(line)
         if (listed.length < MAX_LISTED) listed.push(alert)
         else notListed++
       },
       (event, at) => {
-        events?.write(event)
+        events?.write(JSON.stringify(event))
         lives.add(event, at)
       },
     )
@@ -217,7 +231,7 @@ export const scan = async (
     const report: ScanReport = {
       summary,
       files: read.files,
-      skipped: skippedOf(read.files),
+      skipped: skippedOf(read.files, tally),
       alerts: listed.sort(bySeverity),
       alertsNotListed: notListed,
       span:

@@ -9,9 +9,10 @@ import type { Alert } from '../model/alert.ts'
 import { defaultConfig } from '../model/config.ts'
 import { casesDocument } from '../model/detector.ts'
 import { KeytrailError } from '../model/error.ts'
-import { intake } from '../pipeline/intake.ts'
+import { intake, type Kept } from '../pipeline/intake.ts'
 import { judge } from '../pipeline/judge.ts'
-import { compareKept, type Ordered, orderOf } from '../pipeline/order.ts'
+import { recordNormalizer } from '../pipeline/normalize-record.ts'
+import { compareKept } from '../pipeline/order.ts'
 
 export interface TestOptions {
   readonly json: boolean
@@ -19,7 +20,7 @@ export interface TestOptions {
 
 /** Judges records as `scan` would, with one detector, whatever its status. */
 const alertsOf = (detector: Detector, records: readonly unknown[]): Alert[] => {
-  const kept: Ordered[] = []
+  const kept: Kept[] = []
   const reader = intake(
     {
       feed_id: 'test',
@@ -29,13 +30,14 @@ const alertsOf = (detector: Detector, records: readonly unknown[]): Alert[] => {
       settings: defaultConfig,
       strict: true,
     },
-    { kept: (one) => kept.push({ ...one, order: orderOf(one) }) },
+    { kept: (one) => kept.push(one) },
   )
   reader.push(Buffer.from(JSON.stringify({ Records: records })))
   reader.end()
   const alerts: Alert[] = []
   const stable: Detector = { ...detector, facts: { ...detector.facts, experimental: false } }
   const judging = judge(
+    recordNormalizer(defaultConfig, undefined),
     [stable],
     (alert) => alerts.push(alert),
     () => {},

@@ -44,6 +44,13 @@ interface Open {
   revisedTotal: number
 }
 
+/** A group of a correlation, and its alert in the bucket it was last in. */
+interface Group {
+  readonly count: SlidingCount
+  open: Open | undefined
+  bucket: number
+}
+
 type Step = (event: KeyEvent, at: number, seen: () => Witness) => void
 
 const iso = (at: number) => new Date(at).toISOString()
@@ -91,10 +98,10 @@ export const engine = (detectors: readonly Detector[], onAlert: AlertListener): 
   }
 
   /** Raises the observed value; a tenfold of the first one is a revision. */
-  const raise = (one: Open, observed: number, window: Open['window']) => {
+  const raise = (one: Open, observed: number, from: number, end: string) => {
     if (observed > one.observed) {
       one.observed = observed
-      one.window = window
+      one.window = { start: iso(from), end }
     }
     if (one.observed >= one.nextRevisionAt) {
       one.revision++
@@ -157,18 +164,37 @@ export const engine = (detectors: readonly Detector[], onAlert: AlertListener): 
           revisedTotal: 1,
         })
       one.evidence.add(seen())
-      raise(one, one.evidence.total, { start: one.window.start, end: event.time.event })
+      raise(one, one.evidence.total, Date.parse(one.event.time.event), event.time.event)
     }
   }
 
   const counting = (detector: CountDetector): Step => {
     const { facts, rules, timespanMs, threshold, bucketMs, timespan } = detector
-    const groups = new Map<string, SlidingCount>()
+    const groups = new Map<string, Group>()
     const read = groupReader(detector.groupBy)
     const value = detector.field === undefined ? undefined : getter(detector.field)
     sweeps.push((now) => {
-      for (const [name, group] of groups) if (group.newest < now - timespanMs) groups.delete(name)
+      for (const [name, { count }] of groups) if (count.newest < now - timespanMs) groups.delete(name)
     })
+
+    const begin = (event: KeyEvent, values: readonly string[], bucket: number, observed: number): Open =>
+      start({
+        facts,
+        event,
+        alertId: signalId(facts, bucketMs === 0 ? [...values, event.action_id] : [...values, bucket]),
+        closesAt: bucket + bucketMs,
+        entity: entityOf(detector.groupBy, values),
+        threshold,
+        timespan,
+        evidence: new Evidence(),
+        seen: 0,
+        observed: 0,
+        window: { start: '', end: '' },
+        revision: 1,
+        nextRevisionAt: observed * 10,
+        revisedTotal: 0,
+      })
+
     return (event, at, seen) => {
       if (!rules.some((rule) => rule.matches(event))) return
       const values = read(event)
@@ -180,37 +206,20 @@ export const engine = (detectors: readonly Detector[], onAlert: AlertListener): 
       const name = values.join('\u0000')
       let group = groups.get(name)
       if (group === undefined) {
-        group = new SlidingCount(timespanMs)
+        group = { count: new SlidingCount(timespanMs), open: undefined, bucket: 0 }
         groups.set(name, group)
       }
-      const observed = group.add(at, String(counted), seen())
+      const observed = group.count.add(at, String(counted), seen())
       if (observed < threshold) return
       const bucket = bucketMs === 0 ? at : Math.floor(at / bucketMs) * bucketMs
-      const alertId = signalId(facts, bucketMs === 0 ? [...values, event.action_id] : [...values, bucket])
-      const window = { start: iso(at - timespanMs), end: event.time.event }
-      let one = open.get(alertId)
-      if (one === undefined) {
-        one = start({
-          facts,
-          event,
-          alertId,
-          closesAt: bucket + bucketMs,
-          entity: entityOf(detector.groupBy, values),
-          threshold,
-          timespan,
-          evidence: new Evidence(),
-          seen: 0,
-          observed,
-          window,
-          revision: 1,
-          nextRevisionAt: observed * 10,
-          revisedTotal: 0,
-        })
-        for (const earlier of group.since(one.seen)) one.evidence.add(earlier)
-        one.revisedTotal = one.evidence.total
-      } else for (const earlier of group.since(one.seen)) one.evidence.add(earlier)
-      one.seen = group.next
-      raise(one, observed, window)
+      const known = bucketMs > 0 && group.bucket === bucket ? group.open : undefined
+      const one = known ?? begin(event, values, bucket, observed)
+      group.open = one
+      group.bucket = bucket
+      for (const earlier of group.count.since(one.seen)) one.evidence.add(earlier)
+      one.seen = group.count.next
+      if (known === undefined) one.revisedTotal = one.evidence.total
+      raise(one, observed, at - timespanMs, event.time.event)
     }
   }
 

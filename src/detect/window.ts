@@ -8,7 +8,6 @@ interface Entry {
   readonly at: number
   readonly value: string
   readonly witness: Witness
-  readonly number: number
 }
 
 export class SlidingCount {
@@ -24,7 +23,8 @@ export class SlidingCount {
 
   /** Adds an event and drops what left the window. @returns distinct values now in the window */
   add(at: number, value: string, witness: Witness): number {
-    this.#entries.push({ at, value, witness, number: this.#next++ })
+    this.#entries.push({ at, value, witness })
+    this.#next++
     this.#counts.set(value, (this.#counts.get(value) ?? 0) + 1)
     this.#drop(at - this.#timespanMs)
     return this.#counts.size
@@ -53,9 +53,13 @@ export class SlidingCount {
 
   /** Events in the window whose number is `from` or higher, oldest first. */
   *since(from: number): Generator<Witness> {
-    for (let at = this.#head; at < this.#entries.length; at++) {
+    for (
+      let at = Math.max(this.#head, this.#entries.length - (this.#next - from));
+      at < this.#entries.length;
+      at++
+    ) {
       const entry = this.#entries[at]
-      if (entry !== undefined && entry.number >= from) yield entry.witness
+      if (entry !== undefined) yield entry.witness
     }
   }
 

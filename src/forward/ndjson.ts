@@ -3,7 +3,8 @@ import { closeSync, openSync, writeSync } from 'node:fs'
 import { KeytrailError } from '../model/error.ts'
 
 export interface LineWriter {
-  write(value: unknown): void
+  /** @param line JSON text without a line end */
+  write(line: string): void
   close(): void
 }
 
@@ -35,8 +36,8 @@ export const ndjsonFile = (path: string): LineWriter => {
     pending = ''
   }
   return {
-    write(value) {
-      pending += `${JSON.stringify(value)}\n`
+    write(line) {
+      pending += `${line}\n`
       if (pending.length >= BUFFER_CHARS) flush()
     },
     close() {

@@ -1,21 +1,22 @@
 /**
- * Sorts more events than memory holds: sorted runs on disk, merged while they are read.
+ * Sorts more records than memory holds: sorted runs on disk, merged while they are read.
  *
- * Frame of a run file: u32 length of the event, u32 length of the raw bytes, u32 length of the order key
- * (little endian), then the three texts.
+ * Frame of a run file, little endian: u32 length of the raw bytes, u32 length of the facts, the raw bytes, the
+ * facts as JSON. The first frame has no raw bytes: its facts are what all records of the run have in common.
  */
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { KeytrailError } from '../model/error.ts'
+import type { RawRecord } from '../normalize/format.ts'
 import type { Kept } from '../pipeline/intake.ts'
-import { compareKept, type Ordered, orderOf } from '../pipeline/order.ts'
+import { compareKept } from '../pipeline/order.ts'
 
-/** Raw bytes held before a run is written. An event takes about three times its raw bytes in memory. */
-export const RUN_BYTES = 24 * 1024 * 1024
+/** Raw bytes held before a run is written. */
+export const RUN_BYTES = 128 * 1024 * 1024
 const WRITE_BYTES = 1024 * 1024
-const READ_BYTES = 256 * 1024
-const HEADER = 12
+const READ_BYTES = 1024 * 1024
+const HEADER = 8
 
 /** A temporary folder that is removed at the end. */
 export const temporaryFolder = (parent = tmpdir()): { readonly path: string; remove(): void } => {
@@ -23,24 +24,25 @@ export const temporaryFolder = (parent = tmpdir()): { readonly path: string; rem
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) }
 }
 
+/** For records of one feed, received at one time. */
 export interface Sorter {
   kept(kept: Kept): void
   /** Writes what is in memory, too. @returns the run files */
   spillAll(): string[]
   /** Sorted sequences of everything added. */
-  runs(): Iterator<Ordered>[]
+  runs(): Iterator<Kept>[]
 }
 
 export const sorter = (folder: () => string, name: string, runBytes = RUN_BYTES): Sorter => {
   const files: string[] = []
-  let held: Ordered[] = []
+  let held: Kept[] = []
   let bytes = 0
 
   const spill = () => {
-    if (held.length === 0) return
-    held.sort(compareKept)
+    const [first, ...others] = held.sort(compareKept)
+    if (first === undefined) return
     const path = join(folder(), `${name}-${files.length}.run`)
-    writeRun(path, held)
+    writeRun(path, [first, ...others])
     files.push(path)
     held = []
     bytes = 0
@@ -48,8 +50,8 @@ export const sorter = (folder: () => string, name: string, runBytes = RUN_BYTES)
 
   return {
     kept(kept) {
-      held.push({ event: kept.event, raw: kept.raw, order: orderOf(kept) })
-      bytes += kept.raw.length
+      held.push(kept)
+      bytes += kept.raw.bytes.length
       if (bytes >= runBytes) spill()
     },
     spillAll() {
@@ -63,7 +65,13 @@ export const sorter = (folder: () => string, name: string, runBytes = RUN_BYTES)
   }
 }
 
-const writeRun = (path: string, run: readonly Ordered[]): void => {
+type Common = Pick<RawRecord, 'feed_id' | 'transport' | 'received'>
+type Facts = readonly [order: string, number: number, members: number, envelopeTime: string, place: string]
+
+/** No count: a value that the number of members never takes. */
+const UNCOUNTED = -1
+
+const writeRun = (path: string, run: readonly [Kept, ...Kept[]]): void => {
   let file: number | undefined
   try {
     file = openSync(path, 'wx', 0o600)
@@ -75,17 +83,23 @@ const writeRun = (path: string, run: readonly Ordered[]): void => {
       parts = []
       size = 0
     }
-    for (const { event, raw, order } of run) {
-      const text = Buffer.from(JSON.stringify(event))
-      const key = Buffer.from(order)
+    const frame = (bytes: Buffer, facts: Facts | Common) => {
+      const text = Buffer.from(JSON.stringify(facts))
       const header = Buffer.allocUnsafe(HEADER)
-      header.writeUInt32LE(text.length, 0)
-      header.writeUInt32LE(raw.length, 4)
-      header.writeUInt32LE(key.length, 8)
-      parts.push(header, text, raw, key)
-      size += HEADER + text.length + raw.length + key.length
+      header.writeUInt32LE(bytes.length, 0)
+      header.writeUInt32LE(text.length, 4)
+      parts.push(header, bytes, text)
+      size += HEADER + bytes.length + text.length
       if (size >= WRITE_BYTES) flush()
     }
+    const [{ raw: one }] = run
+    frame(Buffer.alloc(0), {
+      feed_id: one.feed_id,
+      transport: one.transport,
+      received: one.received,
+    } satisfies Common)
+    for (const { order, raw } of run)
+      frame(raw.bytes, [order, raw.number, raw.members ?? UNCOUNTED, raw.envelopeTime ?? '', raw.place])
     flush()
   } catch (cause) {
     throw new KeytrailError(
@@ -99,9 +113,10 @@ const writeRun = (path: string, run: readonly Ordered[]): void => {
 }
 
 /** Reads a run file, frame by frame. */
-export function* readRun(path: string): Generator<Ordered> {
+export function* readRun(path: string): Generator<Kept> {
   const file = openSync(path, 'r')
   try {
+    let common: Common | undefined
     let buffer: Buffer = Buffer.alloc(0)
     let at = 0
     const need = (count: number): boolean => {
@@ -113,18 +128,30 @@ export function* readRun(path: string): Generator<Ordered> {
       return buffer.length >= count || (read > 0 && need(count))
     }
     while (need(HEADER)) {
-      const text = buffer.readUInt32LE(at)
-      const raw = buffer.readUInt32LE(at + 4)
-      const key = buffer.readUInt32LE(at + 8)
-      if (!need(HEADER + text + raw + key))
+      const raw = buffer.readUInt32LE(at)
+      const text = buffer.readUInt32LE(at + 4)
+      if (!need(HEADER + raw + text))
         throw new KeytrailError('internal.fault', `temporary file ${path} ends early`)
       const from = at + HEADER
-      yield {
-        event: JSON.parse(buffer.toString('utf8', from, from + text)),
-        raw: buffer.subarray(from + text, from + text + raw),
-        order: buffer.toString('latin1', from + text + raw, from + text + raw + key),
+      const facts = buffer.toString('utf8', from + raw, from + raw + text)
+      if (common === undefined)
+        common = JSON.parse(facts) as Common // written by writeRun
+      else {
+        const [order, number, members, envelopeTime, place]: Facts = JSON.parse(facts)
+        const bytes = buffer.subarray(from, from + raw)
+        yield {
+          order,
+          raw: {
+            ...common,
+            place,
+            number,
+            bytes,
+            members: members === UNCOUNTED ? undefined : members,
+            envelopeTime: envelopeTime === '' ? undefined : envelopeTime,
+          },
+        }
       }
-      at = from + text + raw + key
+      at = from + raw + text
     }
   } finally {
     closeSync(file)

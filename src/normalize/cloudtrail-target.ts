@@ -33,13 +33,16 @@ const aliasName = (id: unknown): string | undefined => {
   return ALIAS_ARN.exec(id)?.[2]
 }
 
-const keyResources = (record: Json): string[] =>
-  list(record['resources']).flatMap((one) => {
+const keyResources = (record: Json): string[] => {
+  const found: string[] = []
+  for (const one of list(record['resources'])) {
     const resource = object(one)
     const arn = string(resource['ARN']) ?? string(resource['arn'])
     const isKey = resource['type'] === 'AWS::KMS::Key' || resource['type'] === undefined
-    return arn !== undefined && isKey && KEY_ARN.test(arn) ? [arn] : []
-  })
+    if (arn !== undefined && isKey && KEY_ARN.test(arn)) found.push(arn)
+  }
+  return found
+}
 
 const resourceAccount = (record: Json): string | undefined =>
   list(record['resources'])
@@ -48,11 +51,12 @@ const resourceAccount = (record: Json): string | undefined =>
 
 /** The key of a call: resources, then the response, then the request. */
 const keyOf = (record: Json, place: Place): string | undefined => {
+  const [resource] = keyResources(record)
+  if (resource !== undefined) return resource
   const request = object(record['requestParameters'])
   const response = object(record['responseElements'])
   const metadata = object(response['keyMetadata'])
   const candidates = [
-    ...keyResources(record),
     response['keyId'],
     metadata['arn'],
     metadata['keyId'],
@@ -112,8 +116,10 @@ const containerNames: Readonly<Record<string, readonly string[]>> = {
   rds: ['dBSnapshotIdentifier', 'sourceDBSnapshotIdentifier', 'targetDBSnapshotIdentifier'],
 }
 
-const first = (from: Json, names: readonly string[]): unknown =>
-  names.map((name) => from[name]).find((one) => string(one) !== undefined)
+const first = (from: Json, names: readonly string[]): unknown => {
+  for (const name of names) if (string(from[name]) !== undefined) return from[name]
+  return undefined
+}
 
 /** The key that encrypts an object, a snapshot or a parameter, as the caller of a companion service names it. */
 const storageKey = (request: Json): unknown =>
@@ -230,7 +236,7 @@ const serviceUses: Readonly<Record<string, Crypto['used_for']>> = {
 
 /** What the key protected: the encryption context names the data object, else the service that called. */
 const usedFor = (context: Json, invokedBy: string | undefined): Crypto['used_for'] =>
-  contextUses.find(([member]) => Object.hasOwn(context, member))?.[1] ??
+  contextUses.find(([member]) => context[member] !== undefined)?.[1] ??
   (invokedBy === undefined ? undefined : serviceUses[invokedBy])
 
 const MAX_PAIRS = 32

@@ -13,6 +13,7 @@ import { cryptoOf, targetOf } from './cloudtrail-target.ts'
 import { type Format, type NormalizeSettings, type RawRecord, rejected, skipped } from './format.ts'
 import { isObject, type Json, memberCount, object, string } from './json.ts'
 import { wildcardMatch } from './key-policy.ts'
+import type { Peek } from './scanner.ts'
 import { type Cuts, field, sha256, shortId, utc } from './text.ts'
 
 const isInsight = (record: Json) =>
@@ -29,22 +30,61 @@ const recognizes = (value: unknown): boolean => {
   return string(value['eventSource']) !== undefined && string(value['eventName']) !== undefined
 }
 
-/** `2026-03-02T09:00:00Z`: the form CloudTrail writes, checked without decoding. */
-const looksLikeTime = (bytes: Buffer, start: number, end: number): boolean => {
-  if (end - start !== 20) return false
-  for (let at = 0; at < 20; at++) {
-    const byte = bytes[start + at] ?? 0
-    const expected = '0000-00-00T00:00:00Z'.charCodeAt(at)
-    if (expected === 0x30 ? byte < 0x30 || byte > 0x39 : byte !== expected) return false
+/** Delivered-event key: one account's trail gives an event id once. */
+const deliveredId = (recipient: string, nativeId: string): string => shortId(`aws:${recipient}:${nativeId}`)
+
+const PLAIN_ID = /^[\x21-\x7e]{1,128}$/
+
+/**
+ * Scope by service and name, remembered by their bytes: a handful of pairs makes up nearly all records, and a
+ * look-up without making texts is several times faster.
+ */
+const remembered = new Map<number, { readonly pair: Buffer; readonly found: ReturnType<typeof awsMapping> }>()
+const MAX_REMEMBERED = 10_000
+
+const mappingAt = (bytes: Buffer, source: Peek, name: Peek): ReturnType<typeof awsMapping> => {
+  const split = source.end - source.start
+  const length = split + name.end - name.start
+  let code = length
+  for (let at = source.start; at < source.end; at++) code = (Math.imul(code, 31) + (bytes[at] ?? 0)) | 0
+  for (let at = name.start; at < name.end; at++) code = (Math.imul(code, 31) + (bytes[at] ?? 0)) | 0
+  const known = remembered.get(code)
+  if (known !== undefined && known.pair.length === length) {
+    let at = 0
+    while (at < length && known.pair[at] === bytes[at < split ? source.start + at : name.start + at - split])
+      at++
+    if (at === length) return known.found
   }
-  return true
+  const found = awsMapping(source.text(bytes), name.text(bytes))
+  const pair = Buffer.concat([bytes.subarray(source.start, source.end), bytes.subarray(name.start, name.end)])
+  if (remembered.size < MAX_REMEMBERED) remembered.set(code, { pair, found })
+  return found
 }
 
-const skipsUnseen: Format['skipsUnseen'] = (bytes, { plain, source, name, version, time }) => {
-  if (!plain || source.start === 0 || name.start === 0 || time.start === 0) return false
-  if (version.start !== 0 && bytes.toString('latin1', version.start, version.start + 2) !== '1.') return false
-  if (!looksLikeTime(bytes, time.start, time.end) || name.end === name.start) return false
-  return awsMapping(source.text(bytes), name.text(bytes)) === undefined
+/** Only for the form CloudTrail itself writes: everything present, nothing escaped, time in UTC. */
+const glance: Format['glance'] = (bytes, { plain, source, name, version, time, id, recipient }) => {
+  if (!plain || source.start === 0 || name.start === 0 || time.start === 0 || name.end === name.start)
+    return undefined
+  if (version.start !== 0 && !isMajor1(bytes, version)) return undefined
+  const at = time.text(bytes)
+  if (at.length !== 20 || utc(at) !== at) return undefined
+  const found = mappingAt(bytes, source, name)
+  if (found === undefined) return outOfScope
+  if (found.mapping.ingestPath || id.start === 0 || recipient.start === 0) return undefined
+  const nativeId = id.text(bytes)
+  const account = recipient.text(bytes)
+  if (!PLAIN_ID.test(nativeId) || !PLAIN_ID.test(account)) return undefined
+  return { kind: 'kept', time: at, eventId: deliveredId(account, nativeId) }
+}
+
+const outOfScope = { kind: 'skipped' } as const
+
+/** `1.` and digits. */
+const isMajor1 = (bytes: Buffer, { start, end }: Peek): boolean => {
+  if (bytes[start] !== 0x31 || bytes[start + 1] !== 0x2e || end - start < 3) return false
+  for (let at = start + 2; at < end; at++)
+    if ((bytes[at] ?? 0) < 0x30 || (bytes[at] ?? 0) > 0x39) return false
+  return true
 }
 
 /** Ids of things that carry our own feed, as a request names them. */
@@ -129,8 +169,14 @@ const networkOf = (record: Json, cuts: Cuts): KeyEvent['network'] => {
 }
 
 /** Delivered-event key and logical-action key: one action is delivered to several accounts, regions and trails. */
-const idsOf = (record: Json, recipient: string, nativeId: string | undefined, rawSha: string) => {
-  const eventId = shortId(`aws:${recipient}:${nativeId ?? `sha256:${rawSha}`}`)
+const idsOf = (
+  record: Json,
+  recipient: string,
+  nativeId: string | undefined,
+  rawSha: string,
+  known: string | undefined,
+) => {
+  const eventId = known ?? deliveredId(recipient, nativeId ?? `sha256:${rawSha}`)
   const shared = string(record['sharedEventID'])
   const requestId = string(record['requestID'])
   const addendum = object(record['addendum'])
@@ -143,7 +189,7 @@ const idsOf = (record: Json, recipient: string, nativeId: string | undefined, ra
       : regional
         ? shortId(`aws:${recipient}:${requestId}:${name}`)
         : original !== undefined
-          ? shortId(`aws:${recipient}:${original}`)
+          ? deliveredId(recipient, original)
           : eventId
   return { eventId, action }
 }
@@ -166,6 +212,10 @@ const controlsOf = (mapping: Mapping, attested: boolean): KeyEvent['compliance']
   return { controls: ['KMS-01', 'SC-12'] }
 }
 
+/** Using or reading a key changes nothing. */
+const changesNothing = new Set<string>(['cryptographic', 'read', 'authentication'])
+const unchanged = { change: undefined, readable: true }
+
 const normalize = (value: unknown, raw: RawRecord, settings: NormalizeSettings): Normalized => {
   if (!isObject(value) || !recognizes(value))
     return rejected('unknown_format', 'no eventSource and eventName, or eventVersion is not 1.x')
@@ -187,7 +237,7 @@ const normalize = (value: unknown, raw: RawRecord, settings: NormalizeSettings):
   const recipient = string(value['recipientAccountId']) ?? identity.actor.account ?? ''
   const nativeId = string(value['eventID'])
   const rawSha = sha256(raw.bytes)
-  const { eventId, action } = idsOf(value, recipient, nativeId, rawSha)
+  const { eventId, action } = idsOf(value, recipient, nativeId, rawSha, raw.eventId)
   const error = errorOf(value, cuts)
   const outcome = outcomeOf(value, error)
   const source = sourceName(eventSource)
@@ -203,7 +253,9 @@ const normalize = (value: unknown, raw: RawRecord, settings: NormalizeSettings):
     },
     cuts,
   )
-  const { change, readable } = changeOf(value, { eventSource, eventName, time, owner: target.account }, cuts)
+  const { change, readable } = changesNothing.has(operations[found.mapping.operation][0])
+    ? unchanged
+    : changeOf(value, { eventSource, eventName, time, owner: target.account }, cuts)
   const crypto = cryptoOf(value, source, settings.encryption_context, cuts)
   const flags = change?.flags ?? []
   const excluded = eventName === 'PutEventSelectors' && flags.includes('kms_excluded')
@@ -272,4 +324,4 @@ const effectOf = (eventName: string, flags: readonly string[]): KeyEvent['operat
   return flags.length > 0 ? 'weaken' : 'neutral'
 }
 
-export const cloudtrail: Format = { recognizes, normalize, skipsUnseen }
+export const cloudtrail: Format = { recognizes, normalize, glance }

@@ -18,6 +18,8 @@ export interface RawRecord {
   readonly envelopeTime: string | undefined
   /** When Keytrail received it, RFC 3339. */
   readonly received: string
+  /** The event id, when it was made before. */
+  readonly eventId?: string
 }
 
 /** What the operator says about the logs; see the configuration schema. */
@@ -27,15 +29,17 @@ export interface NormalizeSettings {
   readonly encryption_context: 'keep' | 'hash' | 'drop'
 }
 
+/** What the scanned bytes alone tell about a record: out of scope, or kept, with what its order depends on. */
+export type Glance =
+  | { readonly kind: 'skipped' }
+  | { readonly kind: 'kept'; readonly time: string; readonly eventId: string }
+
 export interface Format {
   /** Is the value a record of this format? */
   recognizes(value: unknown): boolean
   normalize(value: unknown, raw: RawRecord, settings: NormalizeSettings): Normalized
-  /**
-   * Decides from the scanned bytes alone that a record is valid and outside the scope.
-   * `false` means: parse it and see.
-   */
-  skipsUnseen(bytes: Buffer, scanner: Scanner): boolean
+  /** Decides from the scanned bytes what `normalize` would; `undefined` means: parse it and see. */
+  glance(bytes: Buffer, scanner: Scanner): Glance | undefined
 }
 
 export const skipped = (reason: SkipReason): Normalized => ({ kind: 'skipped', reason })

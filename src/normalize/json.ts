@@ -58,10 +58,13 @@ export const memberCount = (value: unknown): number => {
   if (typeof value !== 'object' || value === null) return 0
   let count = 0
   if (Array.isArray(value)) {
-    for (const one of value) count += memberCount(one)
+    for (const one of value) if (typeof one === 'object') count += memberCount(one)
     return count
   }
-  for (const name of Object.keys(value)) count += 1 + memberCount((value as Json)[name])
+  for (const name in value) {
+    const one = (value as Json)[name]
+    count += typeof one === 'object' ? 1 + memberCount(one) : 1
+  }
   return count
 }
 

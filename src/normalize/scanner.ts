@@ -18,10 +18,7 @@ const CLOSE_ARRAY = 0x5d
 const SPACE = 0x20
 
 /** Members whose arrays hold records: CloudTrail and Lambda, CloudWatch Logs, LookupEvents, SQS. */
-const containers: readonly Buffer[] = ['Records', 'records', 'logEvents', 'events', 'Events', 'Messages'].map(
-  (name) => Buffer.from(name),
-)
-const EVENT = Buffer.from('event')
+const containers = ['Records', 'records', 'logEvents', 'events', 'Events', 'Messages']
 
 /** Place of a text in the scanned bytes; `start` 0 = not seen. */
 export class Peek {
@@ -56,6 +53,8 @@ export class Scanner {
   readonly source = new Peek()
   readonly name = new Peek()
   readonly time = new Peek()
+  readonly id = new Peek()
+  readonly recipient = new Peek()
   readonly #open = new Uint8Array(MAX_DEPTH + 1)
 
   /**
@@ -71,6 +70,7 @@ export class Scanner {
     open[0] = OPEN_OBJECT
     this.plain = true
     this.version.start = this.source.start = this.name.start = this.time.start = 0
+    this.id.start = this.recipient.start = 0
     while (at < limit) {
       const byte = bytes[at] as number // below `limit`, which is at most the length
       if (byte === QUOTE) {
@@ -79,8 +79,9 @@ export class Scanner {
         for (;;) {
           if (at >= limit) return 'incomplete'
           const char = bytes[at] as number // see above
-          if (char === QUOTE) break
-          if (char === BACKSLASH) {
+          if (char > QUOTE && char !== BACKSLASH) at++
+          else if (char === QUOTE) break
+          else if (char === BACKSLASH) {
             escaped = true
             at += 2
           } else if (char < SPACE) {
@@ -134,27 +135,34 @@ export class Scanner {
   /** The member to remember whose name stands between `from` and `to`. */
   #member(bytes: Buffer, from: number, to: number): Peek | undefined {
     const length = to - from
-    if (length < 9 || length > 12 || bytes[from] !== 0x65 || bytes.compare(EVENT, 0, 5, from, from + 5) !== 0)
-      return undefined
-    switch (bytes.toString('latin1', from + 5, to)) {
-      case 'Source':
-        return this.source
-      case 'Name':
-        return this.name
-      case 'Time':
-        return this.time
-      case 'Version':
-        return this.version
-      default:
-        return undefined
+    const first = bytes[from]
+    if (first === LETTER_E && bytes[from + 5] !== undefined) {
+      if (length === 9 && bytes[from + 5] === 0x4e)
+        return spells(bytes, from, 'eventName') ? this.name : undefined
+      if (length === 9 && bytes[from + 6] === 0x69)
+        return spells(bytes, from, 'eventTime') ? this.time : undefined
+      if (length === 11) return spells(bytes, from, 'eventSource') ? this.source : undefined
+      if (length === 12) return spells(bytes, from, 'eventVersion') ? this.version : undefined
+      if (length === 7) return spells(bytes, from, 'eventID') ? this.id : undefined
     }
+    return length === 18 && first === LETTER_R && spells(bytes, from, 'recipientAccountId')
+      ? this.recipient
+      : undefined
   }
+}
+
+const LETTER_E = 0x65
+const LETTER_R = 0x72
+
+const spells = (bytes: Buffer, from: number, name: string): boolean => {
+  for (let at = 0; at < name.length; at++) if (bytes[from + at] !== name.charCodeAt(at)) return false
+  return true
 }
 
 const isContainer = (bytes: Buffer, from: number, to: number) =>
   to - from >= 6 &&
   to - from <= 9 &&
-  containers.some((name) => name.length === to - from && bytes.compare(name, 0, name.length, from, to) === 0)
+  containers.some((name) => name.length === to - from && spells(bytes, from, name))
 
 /** The last byte before `at` that is no white space; 0 when there is none after `start`. */
 const before = (bytes: Buffer, at: number, start: number): number => {

@@ -8,7 +8,7 @@
 import { canonical } from '../normalize/json.ts'
 import { sha256, shortId } from '../normalize/text.ts'
 import { IdSet } from './id-set.ts'
-import type { Ordered } from './order.ts'
+import type { Kept } from './intake.ts'
 
 /** Hash of the content whatever its layout. */
 const contentHash = (raw: Buffer): string => {
@@ -16,35 +16,45 @@ const contentHash = (raw: Buffer): string => {
   return sha256(text ?? raw)
 }
 
-export const deduplicator = (): ((kept: Ordered) => 'kept' | 'duplicate') => {
+export type Verdict =
+  | { readonly kind: 'first' }
+  | { readonly kind: 'duplicate' }
+  /** The id belongs to another record; `content` makes a new one. */
+  | { readonly kind: 'conflict'; readonly content: string }
+
+const first: Verdict = { kind: 'first' }
+const duplicate: Verdict = { kind: 'duplicate' }
+
+/** The id of a record that borrowed one. */
+export const conflictId = (eventId: string, content: string): string => shortId(`${eventId}:${content}`)
+
+export const deduplicator = (): ((kept: Kept) => Verdict) => {
   const ids = new IdSet()
   let order = ''
-  let digests = new Set<string>()
+  let original: Buffer = Buffer.alloc(0)
+  /** Digests of all records at this place in the order, made when a second one appears. */
+  let digests: Set<string> | undefined
   let contents: Set<string> | undefined
-  let first: Buffer | undefined
 
-  return (kept) => {
-    const { event, raw } = kept
-    const digest = event.ingest.raw_sha256
-    const again = kept.order === order
-    if (again && digests.has(digest)) return 'duplicate'
+  return ({ order: own, raw: { bytes } }) => {
+    const again = own === order
+    if (again && bytes.equals(original)) return duplicate
     if (!again) {
-      order = kept.order
-      digests = new Set([digest])
+      order = own
+      original = bytes
+      digests = undefined
       contents = undefined
-      first = raw
-      if (ids.add(event.event_id)) return 'kept'
+      if (ids.add(own.slice(-32))) return first
     }
-    const content = contentHash(raw)
-    contents ??= new Set(again && first !== undefined ? [contentHash(first)] : [])
+    const digest = sha256(bytes)
+    digests ??= new Set()
+    if (digests.has(digest)) return duplicate
     digests.add(digest)
-    if (contents.has(content)) return 'duplicate'
+    contents ??= new Set(again ? [contentHash(original)] : [])
+    const content = contentHash(bytes)
+    if (contents.has(content)) return duplicate
     contents.add(content)
-    const own = shortId(`${event.event_id}:${content}`)
-    event.event_id = own
-    event.action_id = own
-    event.parse_warnings = [...(event.parse_warnings ?? []), 'id_conflict']
-    ids.add(own)
-    return 'kept'
+    ids.add(conflictId(own.slice(-32), content))
+    return { kind: 'conflict', content }
   }
 }

@@ -1,13 +1,19 @@
-/** The judge: ordered events in, without duplicates on to the detectors, counted by the words of the schema. */
+/** The judge: records in order, without duplicates, become events; detectors see them; everything is counted. */
 import type { Detector } from '../detect/definition.ts'
 import { type AlertListener, type Engine, engine } from '../detect/engine.ts'
 import type { KeyEvent } from '../model/event.ts'
-import { deduplicator } from './deduplicate.ts'
-import type { Ordered } from './order.ts'
+import type { RejectReason, SkipReason } from '../model/outcome.ts'
+import { parse } from '../normalize/json.ts'
+import { conflictId, deduplicator } from './deduplicate.ts'
+import type { Kept } from './intake.ts'
+import type { RecordNormalizer } from './normalize-record.ts'
 
 export interface JudgeTally {
   kept: number
   duplicate: number
+  /** Found only when the record was parsed: intake decides most records by their bytes. */
+  readonly rejected: Map<RejectReason, { count: number; readonly example: string }>
+  readonly skipped: Map<SkipReason, number>
   readonly services: Map<string, number>
   readonly operations: Map<string, number>
   readonly outcomes: Map<string, number>
@@ -17,25 +23,27 @@ export interface JudgeTally {
 }
 
 export interface Judge {
-  /** @returns whether the event is kept; a duplicate is only counted */
-  accept(one: Ordered): boolean
+  accept(kept: Kept): void
   finish(): void
   readonly tally: JudgeTally
   readonly engine: Engine
 }
 
-const countUp = (map: Map<string, number>, key: string) => map.set(key, (map.get(key) ?? 0) + 1)
+const countUp = <K>(map: Map<K, number>, key: K) => map.set(key, (map.get(key) ?? 0) + 1)
 
 export const judge = (
+  normalize: RecordNormalizer,
   detectors: readonly Detector[],
   onAlert: AlertListener,
   onEvent: (event: KeyEvent, at: number) => void,
 ): Judge => {
   const detecting = engine(detectors, onAlert)
-  const duplicate = deduplicator()
+  const verdictOf = deduplicator()
   const tally: JudgeTally = {
     kept: 0,
     duplicate: 0,
+    rejected: new Map(),
+    skipped: new Map(),
     services: new Map(),
     operations: new Map(),
     outcomes: new Map(),
@@ -43,24 +51,44 @@ export const judge = (
     first: undefined,
     last: undefined,
   }
+
+  const reject = (reason: RejectReason, { raw }: Kept) => {
+    const known = tally.rejected.get(reason)
+    if (known === undefined) tally.rejected.set(reason, { count: 1, example: `${raw.place}:${raw.number}` })
+    else known.count++
+  }
+
+  const count = (event: KeyEvent) => {
+    tally.kept++
+    countUp(tally.services, event.source.service)
+    countUp(tally.operations, event.operation)
+    countUp(tally.outcomes, event.outcome)
+    countUp(tally.mfa, event.auth.mfa)
+    tally.first ??= event.time.event
+    tally.last = event.time.event
+  }
+
   return {
-    accept(one) {
-      if (duplicate(one) === 'duplicate') {
+    accept(kept) {
+      const value = parse(kept.raw.bytes.toString('utf8'))
+      if (value === undefined) return reject('broken_json', kept)
+      const result = normalize(value, { ...kept.raw, eventId: kept.order.slice(-32) })
+      if (result.kind === 'rejected') return reject(result.reason, kept)
+      if (result.kind === 'skipped') return void countUp(tally.skipped, result.reason)
+      const verdict = verdictOf(kept)
+      if (verdict.kind === 'duplicate') {
         tally.duplicate++
-        return false
+        return
       }
-      const { event } = one
-      tally.kept++
-      countUp(tally.services, event.source.service)
-      countUp(tally.operations, event.operation)
-      countUp(tally.outcomes, event.outcome)
-      countUp(tally.mfa, event.auth.mfa)
-      tally.first ??= event.time.event
-      tally.last = event.time.event
+      const { event } = result
+      if (verdict.kind === 'conflict') {
+        event.event_id = event.action_id = conflictId(event.event_id, verdict.content)
+        event.parse_warnings = [...(event.parse_warnings ?? []), 'id_conflict']
+      }
+      count(event)
       const at = Date.parse(event.time.event)
       detecting.judge(event, at)
       onEvent(event, at)
-      return true
     },
     finish: () => detecting.finish(),
     tally,

@@ -8,22 +8,19 @@ const sortableTime = (time: string): string => {
 }
 
 /** Time and event id: 61 characters, ASCII. */
-export const orderOf = ({ event }: Kept): string => sortableTime(event.time.event) + event.event_id
-
-export interface Ordered extends Kept {
-  readonly order: string
-}
+export const orderOf = (time: string, eventId: string): string => sortableTime(time) + eventId
 
 const compareText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
 
-export const compareKept = (a: Ordered, b: Ordered): number =>
+export const compareKept = (a: Kept, b: Kept): number =>
   compareText(a.order, b.order) ||
-  compareText(a.event.ingest.raw_sha256, b.event.ingest.raw_sha256) ||
-  compareText(a.event.raw_ref, b.event.raw_ref)
+  Buffer.compare(a.raw.bytes, b.raw.bytes) ||
+  compareText(a.raw.place, b.raw.place) ||
+  a.raw.number - b.raw.number
 
 /** Merges sorted sequences into one. */
-export function* merge(runs: readonly Iterator<Ordered>[]): Generator<Ordered> {
-  const heads: { value: Ordered; readonly rest: Iterator<Ordered> }[] = []
+export function* merge(runs: readonly Iterator<Kept>[]): Generator<Kept> {
+  const heads: { value: Kept; readonly rest: Iterator<Kept> }[] = []
   for (const rest of runs) {
     const first = rest.next()
     if (!first.done) heads.push({ value: first.value, rest })

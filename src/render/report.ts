@@ -1,1 +1,317 @@
-export const renderReport = (..._: unknown[]): string => ''
+/**
+ * A scan as one HTML page to attach to a ticket: alerts first, then how the keys were used, then what could
+ * not be read. It holds no script, loads nothing, links only within itself, and depends on its input alone.
+ */
+import type { Alert } from '../model/alert.ts'
+import { type Criticality, criticalities } from '../model/operations.ts'
+import {
+  type FileFailReason,
+  fileFailReasons,
+  fileSkipReasons,
+  rejectReasons,
+  skipReasons,
+} from '../model/outcome.ts'
+import type { FileResult, KeyTimeline, ScanReport } from '../model/summary.ts'
+import {
+  between,
+  byCount,
+  code,
+  codeOrNone,
+  counts,
+  facts,
+  type Html,
+  html,
+  joined,
+  listItems,
+  markupOf,
+  moment,
+  number,
+  plural,
+  table,
+  trusted,
+  type Words,
+  when,
+  wordOf,
+} from './escape.ts'
+import { reportStyle, reportStyleHash, timeChart } from './report-style.ts'
+
+const MAX_KEYS = 100
+const MAX_FILES = 100
+/** Keys after these are folded: the first ones have the most notable events. */
+const OPEN_KEYS = 5
+/** Up to this many alerts need no table of contents. */
+const FEW_ALERTS = 3
+
+const badge = (level: Criticality) => html`<span class="badge ${level}">${level}</span>`
+
+const verdict = ({ summary, alerts, alertsNotListed, detectors }: ScanReport): string => {
+  const { kept } = summary.records
+  if (summary.alerts.total === 0) {
+    if (detectors === 0) return 'Nothing was judged: no detector was loaded.'
+    if (kept === 0) return 'Nothing was judged: no event about a key was found.'
+    return `No alerts. ${plural(detectors, 'detector')} looked at ${plural(kept, 'event')} and found nothing to report.`
+  }
+  const levels = criticalities.toReversed().flatMap((level) => {
+    const count = alerts.filter(({ severity }) => severity === level).length
+    return count === 0 ? [] : [`${number(count)} ${level}`]
+  })
+  if (alertsNotListed > 0) levels.push(`${number(alertsNotListed)} not listed here`)
+  return `${plural(summary.alerts.total, 'alert')}: ${levels.join(', ')}.`
+}
+
+const header = (report: ScanReport): Html => {
+  const { files, records } = report.summary
+  const sum = records.kept + records.skipped + records.duplicate + records.rejected
+  const parts = `${number(records.kept)} kept + ${number(records.skipped)} skipped + ${number(records.duplicate)} duplicate + ${number(records.rejected)} rejected`
+  const warning = (text: Html) => html`<p class="warning">${text}</p>\n`
+  return html`<header>
+<h1>Keytrail scan report</h1>
+<p class="soft">${report.span === undefined ? 'No event was kept, so there is no time span.' : `Key use from ${between(report.span.first, report.span.last)}`}</p>
+<p class="verdict"><strong>${verdict(report)}</strong></p>
+${when(files.failed > 0 || records.rejected > 0, () =>
+  warning(html`Not everything could be read: ${plural(files.failed, 'file')} failed, ${plural(records.rejected, 'record')} rejected.
+<a href="#unread">What could not be read</a>`),
+)}${when(report.problems.length > 0, () =>
+  warning(html`Not every detector took part: ${plural(report.problems.length, 'problem')}.
+<a href="#not-listed">What is not listed</a>`),
+)}<dl class="numbers">
+<div><dt>Files read</dt><dd>${number(files.read)}</dd></div>
+<div><dt>Files skipped</dt><dd>${number(files.skipped)}</dd></div>
+<div><dt>Files failed</dt><dd>${number(files.failed)}</dd></div>
+<div><dt>Records received</dt><dd>${number(records.received)}</dd></div>
+</dl>
+<p>Every record is accounted for: ${number(records.received)} received = ${parts}.</p>
+${when(sum !== records.received, () => warning(html`The parts add up to ${number(sum)}: this is a fault of Keytrail, please report it.`))}<p class="soft small">Scanned: ${joined(report.paths.map(code))}</p>
+</header>
+`
+}
+
+const technique = ({ v18, v19 }: Alert['attack'][number]) =>
+  v18 === v19 ? html`${code(v18)} (v18 and v19)` : html`${code(v18)} (v18), ${code(v19)} (v19)`
+
+const evidenceOf = ({ event_ids, sample, total }: Alert['evidence']): Html => {
+  const line = (one: (typeof sample)[number]) =>
+    html`${code(one.summary)}<br><span class="soft small">raw record ${code(one.raw_ref)}</span>`
+  const which = event_ids.length < total ? `the first ${number(event_ids.length)} ids` : 'all ids'
+  return html`<h4>Evidence</h4>
+<ol>${listItems(sample.map(line))}</ol>
+<details><summary>${plural(total, 'event')} in total: ${which}</summary>
+<ul class="ids">${listItems(event_ids.map(code))}</ul></details>
+`
+}
+
+const alertCard = (alert: Alert, index: number): Html => {
+  const { detector, entity, window } = alert
+  const { author, license, reference, calibration_hash } = detector
+  const labels = Object.entries(alert.labels).map(([name, value]) => code(`${name}=${value}`))
+  const source = [author, license, reference].filter((part) => part !== undefined).join(', ')
+  const calibration = calibration_hash && html`, calibration ${code(calibration_hash.slice(0, 12))}`
+  const expected = alert.expected === undefined ? '' : `, ${number(alert.expected)} expected`
+  const account = alert.account === '' ? html`account not in the log` : html`account ${code(alert.account)}`
+  const status = html`<strong>${alert.status}</strong>, revision ${alert.revision}`
+  const content = code(detector.content_hash.slice(0, 12))
+  return html`<article class="alert ${alert.severity}" id="alert-${index + 1}">
+<h3>${badge(alert.severity)}${alert.title}</h3>
+<p>${alert.explanation}</p>
+${facts([
+  ['Status', when(alert.status !== 'new', () => status)],
+  ['Key', codeOrNone(entity.key_id)],
+  ['Caller', codeOrNone(entity.principal)],
+  ['Account', codeOrNone(entity.account)],
+  ['Time', html`${between(alert.time.first_event, alert.time.last_event)}`],
+  ['Window', when(window.start !== window.end, () => html`${between(window.start, window.end)}`)],
+  [
+    'Observed',
+    html`<strong>${number(alert.observed)}</strong>, threshold ${number(alert.threshold)}${expected}`,
+  ],
+  ['Recorded in', html`${alert.provider.toUpperCase()}, ${account}`],
+  ['Labels', when(labels.length > 0, () => joined(labels))],
+])}
+${evidenceOf(alert.evidence)}
+<div class="triage"><h4>Decide in three steps</h4>
+<ol>${listItems(alert.triage.map((step) => html`${step}`))}</ol></div>
+${facts([
+  ['MITRE ATT&CK', when(alert.attack.length > 0, () => joined(alert.attack.map(technique), '; '))],
+  ['Controls', when(alert.controls.length > 0, () => html`${alert.controls.join(', ')}`)],
+  ['Detector', html`${code(detector.id)} version ${detector.version}, content ${content}${calibration}`],
+  ['Rule source', when(source !== '', () => html`${source}`)],
+  ['Replay run', codeOrNone(alert.replay_run_id)],
+  ['Alert', html`${code(alert.alert_id)}<br>${code(`keytrail explain ${alert.alert_id.slice(0, 8)}`)}`],
+])}
+</article>
+`
+}
+
+const alertSection = ({ alerts }: ScanReport): Html | undefined => {
+  const row = ({ severity, title, entity, time }: Alert, index: number) => [
+    html`<a href="#alert-${index + 1}" aria-label="Alert ${index + 1}">${index + 1}</a>`,
+    badge(severity),
+    html`${title}`,
+    code(entity.key_id ?? entity.principal ?? entity.account ?? 'not in the log'),
+    html`${moment(time.first_event)}`,
+  ]
+  const heads = ['Alert', 'Severity', 'What', 'About', 'First event']
+  return when(
+    alerts.length > 0,
+    () => html`<section aria-labelledby="alerts"><h2 id="alerts">Alerts</h2>
+${when(alerts.length > FEW_ALERTS, () => table('Alerts at a glance', heads, alerts.map(row)))}${alerts.map(alertCard)}</section>
+`,
+  )
+}
+
+const mfaWords: Words = {
+  verified: 'the log says that a second factor was used',
+  not_used: 'the log says that none was used',
+  unknown: 'the log does not say: unknown is not “no”',
+  not_applicable: 'nobody signed in',
+}
+
+const usage = ({ summary }: ScanReport): Html => {
+  const mfa = byCount({ verified: 0, not_used: 0, unknown: 0, not_applicable: 0, ...summary.mfa })
+  const mfaRows = mfa.map(([name, count]) => [html`${name}`, html`${wordOf(mfaWords, name)}`, count] as const)
+  return html`<section aria-labelledby="usage"><h2 id="usage">What the key usage looked like</h2>
+<div class="tables">
+${counts('Services', 'Service', summary.services)}${counts('Outcomes', 'Outcome', summary.outcomes)}
+${counts('Operations', 'Operation', summary.operations)}
+${table('Multi-factor authentication (MFA)', ['MFA', 'What it means', 'Count'], mfaRows)}</div>
+</section>
+`
+}
+
+const notableList = ({ notable }: KeyTimeline): Html | undefined => {
+  // The text usually opens with the time, in the form of the log.
+  const line = ({ time, criticality, text }: KeyTimeline['notable'][number]) =>
+    html`${badge(criticality)}<span>${moment(time)} ${text.startsWith(time) ? text.slice(time.length).trim() : text}</span>`
+  const many = notable.length >= 50 ? ', the first 50' : ''
+  const list = () => html`<details${notable.length <= 10 ? html` open` : ''}>
+<summary>Notable events: ${number(notable.length)}${many}</summary>
+<ul class="notable">${listItems(notable.map(line))}</ul></details>`
+  return when(notable.length > 0, list)
+}
+
+const keyCard = (key: KeyTimeline, index: number, span: ScanReport['span']): Html => {
+  const operations = byCount({ ...key.operations }).map(([name, count]) => `${name} ${number(count)}`)
+  return html`<div class="key"><h3>${code(key.key)}</h3>
+<details${index < OPEN_KEYS ? html` open` : ''}>
+<summary>${plural(key.events, 'event')} by ${plural(key.principals, 'principal')}, ${number(key.notable.length)} notable</summary>
+${timeChart(`chart-${index + 1}`, key, span)}
+${facts([
+  ['Seen', html`${between(key.first, key.last)}`],
+  ['Operations', html`${operations.join(', ')}`],
+])}
+${notableList(key)}</details></div>
+`
+}
+
+const keySection = ({ keys, span }: ScanReport): Html => html`<section aria-labelledby="keys">
+<h2 id="keys">Timeline per key</h2>
+${when(keys.length === 0, () => html`<p>No event names a key.</p>`)}
+${keys.slice(0, MAX_KEYS).map((key, index) => keyCard(key, index, span))}
+${when(keys.length > MAX_KEYS, () => html`<p>${plural(keys.length - MAX_KEYS, 'more key')} not shown: those above have the most notable events.</p>`)}
+</section>
+`
+
+const failRemedies: Readonly<Record<FileFailReason, string>> = {
+  unreadable: 'Check that the file exists and may be read, then scan it again.',
+  truncated:
+    'Fetch the file again and compare its size with the original. What came before the end was read.',
+  corrupt: 'Fetch the file again; compare its hash with the CloudTrail digest. What came before was read.',
+  bomb: 'Find out where the file comes from. If it is genuine, decompress it yourself and scan the result.',
+  no_records: 'Check that it is a log file. If it is, its format is not supported.',
+}
+const fileReasons: Words = { ...fileSkipReasons, ...fileFailReasons }
+
+const fileList = (all: readonly FileResult[], more: (file: FileResult) => Html | undefined): Html => {
+  const line = (file: FileResult) =>
+    html`${code(file.path)}: ${wordOf(fileReasons, file.reason) ?? file.reason}${more(file)}`
+  const rest = all.length - MAX_FILES
+  return html`<ul>${listItems(all.slice(0, MAX_FILES).map(line))}</ul>
+${when(rest > 0, () => html`<p>${plural(rest, 'more file')} not shown.</p>`)}`
+}
+
+const remedy = ({ reason, detail, received }: FileResult): Html =>
+  html`${detail === undefined ? '' : html` (${detail})`}${received === 0 ? '' : `; ${plural(received, 'record')} read before that`}.
+<br><span class="soft">${wordOf(failRemedies, reason)}</span>`
+
+const unread = ({ summary, files, skipped }: ScanReport): Html => {
+  const failed = files.filter(({ status }) => status === 'failed')
+  const left = files.filter(({ status }) => status === 'skipped')
+  const rejected = summary.rejections.map(
+    ({ reason, count, example }) =>
+      [html`${reason}`, html`${wordOf(rejectReasons, reason)}`, code(example), count] as const,
+  )
+  const skips = byCount(skipped).map(
+    ([reason, count]) => [html`${reason}`, html`${wordOf(skipReasons, reason)}`, count] as const,
+  )
+  const nothing = failed.length + left.length + rejected.length + skips.length === 0
+  return html`<section aria-labelledby="unread"><h2 id="unread">What could not be read, and what was left out</h2>
+${when(failed.length > 0, () => html`<h3>Failed files</h3>${fileList(failed, remedy)}`)}
+${when(rejected.length > 0, () => table('Rejected records', ['Reason', 'What it means', 'First one', 'Count'], rejected))}
+${when(skips.length > 0, () => table('Skipped records', ['Reason', 'What it means', 'Count'], skips))}
+${when(left.length > 0, () => html`<details><summary>Skipped files: ${number(left.length)}</summary>${fileList(left, () => undefined)}</details>`)}
+${when(nothing, () => html`<p>Nothing: every file and every record was read.</p>`)}
+</section>
+`
+}
+
+const notListed = ({ alertsNotListed, keysNotListed, problems, summary }: ScanReport): Html | undefined =>
+  when(
+    alertsNotListed + keysNotListed + problems.length > 0,
+    () => html`<section aria-labelledby="not-listed"><h2 id="not-listed">What is not listed</h2>
+${when(
+  alertsNotListed > 0,
+  () => html`<p>${plural(alertsNotListed, 'alert')}: they count in the total, and <code>keytrail scan --alerts FILE</code> writes all of them.</p>
+${counts('All alerts by detector', 'Detector', summary.alerts.by_detector)}`,
+)}
+${when(keysNotListed > 0, () => html`<p>${plural(keysNotListed, 'key')}: their events were judged, but have no timeline.</p>`)}
+${when(
+  problems.length > 0,
+  () => html`<h3>Detectors left out</h3>
+<ul>${listItems(problems.map(code))}</ul>`,
+)}
+</section>
+`,
+  )
+
+/**
+ * @param about version of Keytrail and the command that was run
+ * @returns a whole page, the same bytes for the same input; size grows with the alerts given, the rest is bounded
+ */
+export const renderReport = (
+  report: ScanReport,
+  about: { readonly version: string; readonly command: string },
+): string => {
+  const days = report.span && [...new Set([report.span.first.slice(0, 10), report.span.last.slice(0, 10)])]
+  const policy = `default-src 'none'; style-src '${reportStyleHash}'; base-uri 'none'; form-action 'none'`
+  return markupOf(html`<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${trusted(policy)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Keytrail scan report${days === undefined ? '' : `, ${days.join(' to ')}`}</title>
+<style>${trusted(reportStyle)}</style>
+</head>
+<body>
+${header(report)}<main>
+${alertSection(report)}${usage(report)}${keySection(report)}${unread(report)}${notListed(report)}</main>
+<footer>
+${facts([
+  ['Keytrail', html`version ${about.version}`],
+  ['Command', code(about.command)],
+  ['Detectors', html`${number(report.detectors)}`],
+  [
+    'Not grouped',
+    when(
+      report.ungrouped > 0,
+      () =>
+        html`${plural(report.ungrouped, 'event')} not counted by a detector: a field it groups by is not in the record`,
+    ),
+  ],
+  ['Times', html`UTC, as the logs give them`],
+])}
+</footer>
+</body>
+</html>
+`)
+}

@@ -11,6 +11,7 @@ import type { KeyEvent } from '../../src/model/event.ts'
 import type { Summary } from '../../src/model/summary.ts'
 import { intake, type Tally } from '../../src/pipeline/intake.ts'
 import { type JudgeTally, judge } from '../../src/pipeline/judge.ts'
+import { recordNormalizer } from '../../src/pipeline/normalize-record.ts'
 import { merge } from '../../src/pipeline/order.ts'
 
 export const root = join(import.meta.dirname, '..', '..')
@@ -121,6 +122,7 @@ export const scanBytes = (
     const events: KeyEvent[] = []
     const alerts: Alert[] = []
     const judging = judge(
+      recordNormalizer(settings, undefined),
       detectors,
       (alert) => alerts.push(alert),
       (event) => events.push(event),
