@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os'
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { type InputFile, readFile } from '../ingest/files.ts'
-import { readRun, sorter } from '../journal/sorted-runs.ts'
+import { RUN_BYTES, readRun, sorter } from '../journal/sorted-runs.ts'
 import { KeytrailError } from '../model/error.ts'
 import type { FileResult } from '../model/summary.ts'
 import type { NormalizeSettings } from '../normalize/format.ts'
@@ -92,6 +92,8 @@ export interface WorkerInput {
   readonly options: ReadOptions
   readonly folder: string
   readonly name: string
+  /** Raw bytes held before a run is written: all workers together hold what one would. */
+  readonly runBytes: number
   /** Shared counter: the next file that nobody reads yet. */
   readonly cursor: SharedArrayBuffer
 }
@@ -170,7 +172,11 @@ export const readAll = async (
   }
   const cursor = new SharedArrayBuffer(4)
   const all = Array.from({ length: workers }, (_, index) =>
-    runWorker({ files, options, folder: folder(), name: `worker-${index}`, cursor }, onFile, signal),
+    runWorker(
+      { files, options, folder: folder(), name: `worker-${index}`, runBytes: RUN_BYTES / workers, cursor },
+      onFile,
+      signal,
+    ),
   )
   const runs = (await Promise.all(all)).flat()
   return { files: results.sort(byPath), runs: runs.map(readRun) }

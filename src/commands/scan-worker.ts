@@ -5,7 +5,7 @@ import { readFiles, type WorkerInput, type WorkerReply } from './scan-read.ts'
 
 const input = workerData as WorkerInput // set by runWorker in scan-read.ts, the only place that starts this file
 const cursor = new Int32Array(input.cursor)
-const sorted = sorter(() => input.folder, input.name)
+const sorted = sorter(() => input.folder, input.name, input.runBytes)
 const reply = (message: WorkerReply) => parentPort?.postMessage(message)
 
 await readFiles(

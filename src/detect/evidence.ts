@@ -15,13 +15,12 @@ const short = (text: string, max: number) => (text.length <= max ? text : `${tex
 export const summaryOf = (event: KeyEvent): string => {
   const target = event.target.key_id ?? event.target.key_alias ?? event.target.container
   const from = event.network.source_ip ?? event.actor.invoked_by ?? event.network.source_raw
-  return short(
-    `${event.time.event} ${short(event.operation_native, 64)} ${event.outcome}${event.error?.code === undefined ? '' : ` (${short(event.error.code, 48)})`}` +
-      ` by ${short(event.actor.id ?? event.actor.name ?? 'unknown', 140)}` +
-      (target === undefined ? '' : ` on ${short(target, 120)}`) +
-      (from === undefined ? '' : ` from ${short(from, 64)}`),
-    512,
-  )
+  const parts = [event.time.event, ' ', short(event.operation_native, 64), ' ', event.outcome]
+  if (event.error?.code !== undefined) parts.push(' (', short(event.error.code, 48), ')')
+  parts.push(' by ', short(event.actor.id ?? event.actor.name ?? 'unknown', 140))
+  if (target !== undefined) parts.push(' on ', short(target, 120))
+  if (from !== undefined) parts.push(' from ', short(from, 64))
+  return short(parts.join(''), 512) // joined, not added up: thousands of these are held, and a joined text is the smallest
 }
 
 export const witness = (event: KeyEvent): Witness => ({

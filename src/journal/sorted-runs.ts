@@ -13,9 +13,9 @@ import type { Kept } from '../pipeline/intake.ts'
 import { compareKept } from '../pipeline/order.ts'
 
 /** Raw bytes held before a run is written. */
-export const RUN_BYTES = 128 * 1024 * 1024
+export const RUN_BYTES = 48 * 1024 * 1024
 const WRITE_BYTES = 1024 * 1024
-const READ_BYTES = 1024 * 1024
+const READ_BYTES = 256 * 1024
 const HEADER = 8
 
 /** A temporary folder that is removed at the end. */
@@ -59,8 +59,8 @@ export const sorter = (folder: () => string, name: string, runBytes = RUN_BYTES)
       return files
     },
     runs() {
-      held.sort(compareKept)
-      return [...files.map(readRun), held[Symbol.iterator]()]
+      if (files.length > 0) spill() // what is merged from disk need not stay in memory
+      return [...files.map(readRun), held.sort(compareKept)[Symbol.iterator]()]
     },
   }
 }

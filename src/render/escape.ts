@@ -1,5 +1,6 @@
 /**
- * The parts the report is made of: HTML in which a value cannot become markup: a template that escapes whatever is put into it.
+ * What the report is made of: HTML in which a value cannot become markup, because the template escapes
+ * whatever is put into it.
  * One escaping fits the two contexts a report uses, element text and double-quoted attributes; there is no third
  * (no script, no style, no URL made from a value), so there is nothing to choose wrongly.
  */
@@ -104,7 +105,7 @@ export const plural = (count: number, one: string, many = `${one}s`): string =>
 
 /** `2026-03-02 09:00:11 UTC`; a text that is not such a time stays as it is. */
 export const moment = (time: string): string =>
-  time.replace(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d(?:\.\d+)?)Z$/, '$1 $2 UTC')
+  time.replace(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.0+|(\.\d+))?Z$/, '$1 $2$3 UTC')
 
 export const between = (first: string, last: string): string =>
   first === last ? moment(first) : `${moment(first).replace(/ UTC$/, '')} to ${moment(last)}`
@@ -113,13 +114,21 @@ export const between = (first: string, last: string): string =>
 export const byCount = (values: Readonly<Record<string, number>>): [name: string, count: number][] =>
   Object.entries(values).sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
 
-export const counts = (caption: string, head: string, values: Readonly<Record<string, number>>): Html => {
-  const rows = byCount(values).map(([name, count]) => [html`${name}`, count] as const)
-  return table(caption, [head, 'Count'], rows)
-}
-
 export type Words = Readonly<Record<string, string>>
 
 /** The explanation of a name; `undefined` for a name that is not in the table, also for `constructor`. */
 export const wordOf = (words: Words, name: string | undefined): string | undefined =>
   name !== undefined && Object.hasOwn(words, name) ? words[name] : undefined
+
+/** @param words when given, each name is explained */
+export const counts = (
+  caption: string,
+  head: string,
+  values: Readonly<Record<string, number>>,
+  words?: Words,
+): Html => {
+  const rows = byCount(values).map(([name, count]) =>
+    words === undefined ? [html`${name}`, count] : [html`${name}`, html`${wordOf(words, name)}`, count],
+  )
+  return table(caption, words === undefined ? [head, 'Count'] : [head, 'What it means', 'Count'], rows)
+}

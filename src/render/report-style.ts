@@ -81,11 +81,11 @@ code {
 table { border-collapse: collapse; width: 100%; font-size: .9375rem; background: var(--paper); }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; background: var(--page); }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border: 1px solid var(--line); font-weight: 400; }
-thead th { background: var(--tint); font-weight: 600; font-size: .875rem; }
+thead th { background: var(--tint); font-weight: 600; font-size: .875rem; overflow-wrap: normal; }
+td:first-child { overflow-wrap: break-word; }
 td.count, th.count { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; width: 6rem; }
 .tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1.25rem; align-items: start; }
-.tables .wide { grid-column: 1 / -1; }
-.nowrap { white-space: nowrap; }
+.wide { margin-top: 1.25rem; }
 summary { cursor: pointer; padding: .15rem 0; }
 .ids { columns: 19rem; list-style: none; padding: 0; }
 .key { border-top: 1px solid var(--line); padding: .25rem 0 1rem; }
@@ -165,9 +165,9 @@ const chartWords = ({ slots, events }: KeyTimeline, span: ScanReport['span']): s
   const start = Date.parse(span?.first ?? '')
   const width = (Date.parse(span?.last ?? '') - start) / slots.length
   const within = `${plural(events, 'event')} in ${number(used)} of ${plural(slots.length, 'slot')}`
-  if (!(width > 0)) return `${within}; the busiest has ${number(most)}.`
+  if (!(width > 0 && Number.isFinite(width))) return `${within}; the busiest has ${number(most)}.`
   const busiest = new Date(start + slots.indexOf(most) * width).toISOString().replace(/\.\d+/, '')
-  return `${within} of ${slotLength(width)}; the busiest begins ${moment(busiest)} and has ${number(most)}.`
+  return `${within} of ${slotLength(width)}; the busiest begins ${moment(busiest)} with ${number(most)}.`
 }
 
 /**

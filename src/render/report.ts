@@ -35,8 +35,9 @@ import {
 } from './escape.ts'
 import { reportStyle, reportStyleHash, timeChart } from './report-style.ts'
 
-const MAX_KEYS = 100
-const MAX_FILES = 100
+/** Keys, failed files and skipped files shown, of each; the rest is counted. */
+const MAX_SHOWN = 100
+const MAX_PATHS = 10
 /** Keys after these are folded: the first ones have the most notable events. */
 const OPEN_KEYS = 5
 /** Up to this many alerts need no table of contents. */
@@ -60,28 +61,29 @@ const verdict = ({ summary, alerts, alertsNotListed, detectors }: ScanReport): s
 }
 
 const header = (report: ScanReport): Html => {
+  const { span, paths, problems } = report
   const { files, records } = report.summary
-  const sum = records.kept + records.skipped + records.duplicate + records.rejected
-  const parts = `${number(records.kept)} kept + ${number(records.skipped)} skipped + ${number(records.duplicate)} duplicate + ${number(records.rejected)} rejected`
-  const warning = (text: Html) => html`<p class="warning">${text}</p>\n`
+  const { kept, skipped, duplicate, rejected } = records
+  const sum = kept + skipped + duplicate + rejected
+  const parts = Object.entries({ kept, skipped, duplicate, rejected })
+  const lost = `${plural(files.failed, 'file')} failed, ${plural(rejected, 'record')} rejected`
+  const more = paths.length > MAX_PATHS ? ` and ${number(paths.length - MAX_PATHS)} more` : ''
+  const warning = (isDue: boolean, text: Html) => (isDue ? html`<p class="warning">${text}</p>\n` : '')
   return html`<header>
 <h1>Keytrail scan report</h1>
-<p class="soft">${report.span === undefined ? 'No event was kept, so there is no time span.' : `Key use from ${between(report.span.first, report.span.last)}`}</p>
+<p class="soft">${span ? `Key use from ${between(span.first, span.last)}` : 'No event was kept, so there is no time span.'}</p>
 <p class="verdict"><strong>${verdict(report)}</strong></p>
-${when(files.failed > 0 || records.rejected > 0, () =>
-  warning(html`Not everything could be read: ${plural(files.failed, 'file')} failed, ${plural(records.rejected, 'record')} rejected.
-<a href="#unread">What could not be read</a>`),
-)}${when(report.problems.length > 0, () =>
-  warning(html`Not every detector took part: ${plural(report.problems.length, 'problem')}.
-<a href="#not-listed">What is not listed</a>`),
-)}<dl class="numbers">
+${warning(files.failed + rejected > 0, html`Not everything could be read: ${lost}. <a href="#unread">What could not be read</a>`)}
+${warning(problems.length > 0, html`Not every detector took part: ${plural(problems.length, 'problem')}. <a href="#not-listed">Details</a>`)}
+<dl class="numbers">
 <div><dt>Files read</dt><dd>${number(files.read)}</dd></div>
 <div><dt>Files skipped</dt><dd>${number(files.skipped)}</dd></div>
 <div><dt>Files failed</dt><dd>${number(files.failed)}</dd></div>
 <div><dt>Records received</dt><dd>${number(records.received)}</dd></div>
 </dl>
-<p>Every record is accounted for: ${number(records.received)} received = ${parts}.</p>
-${when(sum !== records.received, () => warning(html`The parts add up to ${number(sum)}: this is a fault of Keytrail, please report it.`))}<p class="soft small">Scanned: ${joined(report.paths.map(code))}</p>
+<p>Records: ${number(records.received)} received = ${parts.map(([name, count]) => `${number(count)} ${name}`).join(' + ')}.</p>
+${warning(sum !== records.received, html`The parts add up to ${number(sum)}: please report this fault of Keytrail.`)}
+<p class="soft small">Scanned: ${joined(paths.slice(0, MAX_PATHS).map(code))}${more}</p>
 </header>
 `
 }
@@ -106,10 +108,11 @@ const alertCard = (alert: Alert, index: number): Html => {
   const labels = Object.entries(alert.labels).map(([name, value]) => code(`${name}=${value}`))
   const source = [author, license, reference].filter((part) => part !== undefined).join(', ')
   const calibration = calibration_hash && html`, calibration ${code(calibration_hash.slice(0, 12))}`
-  const expected = alert.expected === undefined ? '' : `, ${number(alert.expected)} expected`
-  const account = alert.account === '' ? html`account not in the log` : html`account ${code(alert.account)}`
+  const content = html`content ${code(detector.content_hash.slice(0, 12))}${calibration}`
+  const expected = alert.expected === undefined ? '' : `, expected ${number(alert.expected)}`
+  const limit = `threshold ${number(alert.threshold)}${expected}`
+  const account = alert.account === '' ? 'account not in the log' : html`account ${code(alert.account)}`
   const status = html`<strong>${alert.status}</strong>, revision ${alert.revision}`
-  const content = code(detector.content_hash.slice(0, 12))
   return html`<article class="alert ${alert.severity}" id="alert-${index + 1}">
 <h3>${badge(alert.severity)}${alert.title}</h3>
 <p>${alert.explanation}</p>
@@ -120,10 +123,7 @@ ${facts([
   ['Account', codeOrNone(entity.account)],
   ['Time', html`${between(alert.time.first_event, alert.time.last_event)}`],
   ['Window', when(window.start !== window.end, () => html`${between(window.start, window.end)}`)],
-  [
-    'Observed',
-    html`<strong>${number(alert.observed)}</strong>, threshold ${number(alert.threshold)}${expected}`,
-  ],
+  ['Observed', html`<strong>${number(alert.observed)}</strong>, ${limit}`],
   ['Recorded in', html`${alert.provider.toUpperCase()}, ${account}`],
   ['Labels', when(labels.length > 0, () => joined(labels))],
 ])}
@@ -133,7 +133,7 @@ ${evidenceOf(alert.evidence)}
 ${facts([
   ['MITRE ATT&CK', when(alert.attack.length > 0, () => joined(alert.attack.map(technique), '; '))],
   ['Controls', when(alert.controls.length > 0, () => html`${alert.controls.join(', ')}`)],
-  ['Detector', html`${code(detector.id)} version ${detector.version}, content ${content}${calibration}`],
+  ['Detector', html`${code(detector.id)} version ${detector.version}, ${content}`],
   ['Rule source', when(source !== '', () => html`${source}`)],
   ['Replay run', codeOrNone(alert.replay_run_id)],
   ['Alert', html`${code(alert.alert_id)}<br>${code(`keytrail explain ${alert.alert_id.slice(0, 8)}`)}`],
@@ -151,42 +151,39 @@ const alertSection = ({ alerts }: ScanReport): Html | undefined => {
     html`${moment(time.first_event)}`,
   ]
   const heads = ['Alert', 'Severity', 'What', 'About', 'First event']
-  return when(
-    alerts.length > 0,
-    () => html`<section aria-labelledby="alerts"><h2 id="alerts">Alerts</h2>
+  if (alerts.length === 0) return undefined
+  return html`<section aria-labelledby="alerts"><h2 id="alerts">Alerts</h2>
 ${when(alerts.length > FEW_ALERTS, () => table('Alerts at a glance', heads, alerts.map(row)))}${alerts.map(alertCard)}</section>
-`,
-  )
+`
 }
 
 const mfaWords: Words = {
   verified: 'the log says that a second factor was used',
   not_used: 'the log says that none was used',
-  unknown: 'the log does not say: unknown is not “no”',
-  not_applicable: 'nobody signed in',
+  unknown: 'the log does not say; unknown is not “no”',
+  not_applicable: 'no person’s sign-in stands behind the call',
 }
 
 const usage = ({ summary }: ScanReport): Html => {
-  const mfa = byCount({ verified: 0, not_used: 0, unknown: 0, not_applicable: 0, ...summary.mfa })
-  const mfaRows = mfa.map(([name, count]) => [html`${name}`, html`${wordOf(mfaWords, name)}`, count] as const)
+  const mfa = { verified: 0, not_used: 0, unknown: 0, not_applicable: 0, ...summary.mfa }
   return html`<section aria-labelledby="usage"><h2 id="usage">What the key usage looked like</h2>
 <div class="tables">
 ${counts('Services', 'Service', summary.services)}${counts('Outcomes', 'Outcome', summary.outcomes)}
-${counts('Operations', 'Operation', summary.operations)}
-${table('Multi-factor authentication (MFA)', ['MFA', 'What it means', 'Count'], mfaRows)}</div>
+${counts('Operations', 'Operation', summary.operations)}</div>
+<div class="wide">${counts('Multi-factor authentication (MFA)', 'MFA', mfa, mfaWords)}</div>
 </section>
 `
 }
 
 const notableList = ({ notable }: KeyTimeline): Html | undefined => {
-  // The text usually opens with the time, in the form of the log.
+  if (notable.length === 0) return undefined
+  // The text opens with the time as the log writes it.
+  const rest = (text: string, time: string) => (text.startsWith(time) ? text.slice(time.length).trim() : text)
   const line = ({ time, criticality, text }: KeyTimeline['notable'][number]) =>
-    html`${badge(criticality)}<span>${moment(time)} ${text.startsWith(time) ? text.slice(time.length).trim() : text}</span>`
-  const many = notable.length >= 50 ? ', the first 50' : ''
-  const list = () => html`<details${notable.length <= 10 ? html` open` : ''}>
-<summary>Notable events: ${number(notable.length)}${many}</summary>
+    html`${badge(criticality)}<span>${moment(time)} ${rest(text, time)}</span>`
+  return html`<details${notable.length <= 10 ? html` open` : ''}>
+<summary>Notable events: ${number(notable.length)}${notable.length >= 50 ? ', the first 50' : ''}</summary>
 <ul class="notable">${listItems(notable.map(line))}</ul></details>`
-  return when(notable.length > 0, list)
 }
 
 const keyCard = (key: KeyTimeline, index: number, span: ScanReport['span']): Html => {
@@ -203,19 +200,20 @@ ${notableList(key)}</details></div>
 `
 }
 
-const keySection = ({ keys, span }: ScanReport): Html => html`<section aria-labelledby="keys">
-<h2 id="keys">Timeline per key</h2>
+const keySection = ({
+  keys,
+  span,
+}: ScanReport): Html => html`<section aria-labelledby="keys"><h2 id="keys">Timeline per key</h2>
 ${when(keys.length === 0, () => html`<p>No event names a key.</p>`)}
-${keys.slice(0, MAX_KEYS).map((key, index) => keyCard(key, index, span))}
-${when(keys.length > MAX_KEYS, () => html`<p>${plural(keys.length - MAX_KEYS, 'more key')} not shown: those above have the most notable events.</p>`)}
+${keys.slice(0, MAX_SHOWN).map((key, index) => keyCard(key, index, span))}
+${when(keys.length > MAX_SHOWN, () => html`<p>${plural(keys.length - MAX_SHOWN, 'more key')} not shown: those above have the most notable events.</p>`)}
 </section>
 `
 
 const failRemedies: Readonly<Record<FileFailReason, string>> = {
   unreadable: 'Check that the file exists and may be read, then scan it again.',
-  truncated:
-    'Fetch the file again and compare its size with the original. What came before the end was read.',
-  corrupt: 'Fetch the file again; compare its hash with the CloudTrail digest. What came before was read.',
+  truncated: 'Fetch the file again and compare its size with the original.',
+  corrupt: 'Fetch the file again and compare its hash with the CloudTrail digest.',
   bomb: 'Find out where the file comes from. If it is genuine, decompress it yourself and scan the result.',
   no_records: 'Check that it is a log file. If it is, its format is not supported.',
 }
@@ -224,14 +222,13 @@ const fileReasons: Words = { ...fileSkipReasons, ...fileFailReasons }
 const fileList = (all: readonly FileResult[], more: (file: FileResult) => Html | undefined): Html => {
   const line = (file: FileResult) =>
     html`${code(file.path)}: ${wordOf(fileReasons, file.reason) ?? file.reason}${more(file)}`
-  const rest = all.length - MAX_FILES
-  return html`<ul>${listItems(all.slice(0, MAX_FILES).map(line))}</ul>
+  const rest = all.length - MAX_SHOWN
+  return html`<ul>${listItems(all.slice(0, MAX_SHOWN).map(line))}</ul>
 ${when(rest > 0, () => html`<p>${plural(rest, 'more file')} not shown.</p>`)}`
 }
 
 const remedy = ({ reason, detail, received }: FileResult): Html =>
-  html`${detail === undefined ? '' : html` (${detail})`}${received === 0 ? '' : `; ${plural(received, 'record')} read before that`}.
-<br><span class="soft">${wordOf(failRemedies, reason)}</span>`
+  html`${detail && ` (${detail})`}${received > 0 ? `; ${plural(received, 'record')} read before that` : ''}.<br><span class="soft">${wordOf(failRemedies, reason)}</span>`
 
 const unread = ({ summary, files, skipped }: ScanReport): Html => {
   const failed = files.filter(({ status }) => status === 'failed')
@@ -240,38 +237,29 @@ const unread = ({ summary, files, skipped }: ScanReport): Html => {
     ({ reason, count, example }) =>
       [html`${reason}`, html`${wordOf(rejectReasons, reason)}`, code(example), count] as const,
   )
-  const skips = byCount(skipped).map(
-    ([reason, count]) => [html`${reason}`, html`${wordOf(skipReasons, reason)}`, count] as const,
-  )
-  const nothing = failed.length + left.length + rejected.length + skips.length === 0
-  return html`<section aria-labelledby="unread"><h2 id="unread">What could not be read, and what was left out</h2>
+  const skips = Object.keys(skipped).length
+  return html`<section aria-labelledby="unread"><h2 id="unread">What could not be read</h2>
 ${when(failed.length > 0, () => html`<h3>Failed files</h3>${fileList(failed, remedy)}`)}
 ${when(rejected.length > 0, () => table('Rejected records', ['Reason', 'What it means', 'First one', 'Count'], rejected))}
-${when(skips.length > 0, () => table('Skipped records', ['Reason', 'What it means', 'Count'], skips))}
+${when(skips > 0, () => counts('Skipped records', 'Reason', skipped, skipReasons))}
 ${when(left.length > 0, () => html`<details><summary>Skipped files: ${number(left.length)}</summary>${fileList(left, () => undefined)}</details>`)}
-${when(nothing, () => html`<p>Nothing: every file and every record was read.</p>`)}
+${when(failed.length + left.length + rejected.length + skips === 0, () => html`<p>Nothing: every file and every record was read.</p>`)}
 </section>
 `
 }
 
-const notListed = ({ alertsNotListed, keysNotListed, problems, summary }: ScanReport): Html | undefined =>
-  when(
-    alertsNotListed + keysNotListed + problems.length > 0,
-    () => html`<section aria-labelledby="not-listed"><h2 id="not-listed">What is not listed</h2>
-${when(
-  alertsNotListed > 0,
-  () => html`<p>${plural(alertsNotListed, 'alert')}: they count in the total, and <code>keytrail scan --alerts FILE</code> writes all of them.</p>
-${counts('All alerts by detector', 'Detector', summary.alerts.by_detector)}`,
-)}
+const notListed = ({ alertsNotListed, keysNotListed, problems, summary }: ScanReport): Html | undefined => {
+  const alerts =
+    () => html`<p>${plural(alertsNotListed, 'alert')}: <code>keytrail scan --alerts FILE</code> writes them all.</p>
+${counts('All alerts by detector', 'Detector', summary.alerts.by_detector)}`
+  if (alertsNotListed + keysNotListed + problems.length === 0) return undefined
+  return html`<section aria-labelledby="not-listed"><h2 id="not-listed">What is not listed</h2>
+${when(alertsNotListed > 0, alerts)}
 ${when(keysNotListed > 0, () => html`<p>${plural(keysNotListed, 'key')}: their events were judged, but have no timeline.</p>`)}
-${when(
-  problems.length > 0,
-  () => html`<h3>Detectors left out</h3>
-<ul>${listItems(problems.map(code))}</ul>`,
-)}
+${when(problems.length > 0, () => html`<h3>Detectors left out</h3><ul>${listItems(problems.map(code))}</ul>`)}
 </section>
-`,
-  )
+`
+}
 
 /**
  * @param about version of Keytrail and the command that was run
@@ -281,15 +269,16 @@ export const renderReport = (
   report: ScanReport,
   about: { readonly version: string; readonly command: string },
 ): string => {
-  const days = report.span && [...new Set([report.span.first.slice(0, 10), report.span.last.slice(0, 10)])]
+  const days = report.span && between(report.span.first.slice(0, 10), report.span.last.slice(0, 10))
   const policy = `default-src 'none'; style-src '${reportStyleHash}'; base-uri 'none'; form-action 'none'`
+  const ungrouped = html`${plural(report.ungrouped, 'event')}: a field that a detector groups by is not in the record`
   return markupOf(html`<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="${trusted(policy)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Keytrail scan report${days === undefined ? '' : `, ${days.join(' to ')}`}</title>
+<title>Keytrail scan report${days && `, ${days}`}</title>
 <style>${trusted(reportStyle)}</style>
 </head>
 <body>
@@ -300,15 +289,7 @@ ${facts([
   ['Keytrail', html`version ${about.version}`],
   ['Command', code(about.command)],
   ['Detectors', html`${number(report.detectors)}`],
-  [
-    'Not grouped',
-    when(
-      report.ungrouped > 0,
-      () =>
-        html`${plural(report.ungrouped, 'event')} not counted by a detector: a field it groups by is not in the record`,
-    ),
-  ],
-  ['Times', html`UTC, as the logs give them`],
+  ['Not counted', when(report.ungrouped > 0, () => ungrouped)],
 ])}
 </footer>
 </body>
