@@ -4,6 +4,7 @@ import { packageVersion } from './config/paths.ts'
 import { KeytrailError } from './model/error.ts'
 import { criticalities } from './model/operations.ts'
 import { formatNames } from './normalize/index.ts'
+import { printable } from './normalize/text.ts'
 
 const abort = new AbortController()
 let exitCode = 0
@@ -19,6 +20,7 @@ const program = new Command('keytrail')
     'Reads what clouds log about cryptographic keys, normalizes it, and explains what looks like an attack.',
   )
   .version(packageVersion())
+  .exitOverride()
   .showHelpAfterError('(add --help for usage)')
   .configureHelp({ sortSubcommands: false })
   .addHelpText(
@@ -110,7 +112,9 @@ const report = (cause: unknown): number => {
   }
   if (isBrokenPipe(cause)) return exitCode
   if (cause instanceof KeytrailError) {
-    process.stderr.write(`keytrail: ${cause.message}\n${cause.remedy}\n`)
+    process.stderr.write(
+      `keytrail: ${cause.message.split('\n').map(printable).join('\n')}\n${cause.remedy}\n`,
+    )
     return cause.exitCode
   }
   process.stderr.write(`keytrail: ${cause instanceof Error ? (cause.stack ?? cause.message) : cause}\n`)
@@ -119,7 +123,6 @@ const report = (cause: unknown): number => {
 
 for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => abort.abort(new Error(name)))
 process.stdout.on('error', (cause) => process.exit(report(cause)))
-program.exitOverride()
 try {
   await program.parseAsync()
 } catch (cause) {

@@ -35,22 +35,24 @@ interface Import {
 }
 
 const importsOf = (text: string): Import[] =>
-  [...text.matchAll(/^(?:import|export)\s+(?:type\s+)?([\s\S]*?)\s+from\s+'([^']+)'/gm)].map(
-    ([, names = '', from = '']) => ({
-      names: names
-        .replace(/[{}]/g, '')
-        .split(',')
-        .map(
-          (name) =>
-            name
-              .trim()
-              .replace(/^type\s+/, '')
-              .split(' as ')[0] ?? '',
-        )
-        .filter((name) => name !== ''),
-      from,
-    }),
-  )
+  [
+    ...text.matchAll(
+      /^(?:import|export)\s+(?:type\s+)?(\{[^}]*\}|\*(?:\s+as\s+\w+)?|\w+)(?:\s*,\s*\{[^}]*\})?\s+from\s+'([^']+)'/gm,
+    ),
+  ].map(([, names = '', from = '']) => ({
+    names: names
+      .replace(/[{}]/g, '')
+      .split(',')
+      .map(
+        (name) =>
+          name
+            .trim()
+            .replace(/^type\s+/, '')
+            .split(' as ')[0] ?? '',
+      )
+      .filter((name) => name !== ''),
+    from,
+  }))
 
 const filesBelow = (folder: string): string[] =>
   readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>

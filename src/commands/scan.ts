@@ -13,6 +13,7 @@ import { type Criticality, criticalities } from '../model/operations.ts'
 import type { RejectReason, SkipReason } from '../model/outcome.ts'
 import type { FileResult, ScanReport, Summary } from '../model/summary.ts'
 import type { FormatName } from '../normalize/index.ts'
+import { printable } from '../normalize/text.ts'
 import { type JudgeTally, judge } from '../pipeline/judge.ts'
 import { recordNormalizer } from '../pipeline/normalize-record.ts'
 import { merge } from '../pipeline/order.ts'
@@ -41,7 +42,7 @@ export interface ScanOptions {
 /** Where the last scan is kept, for `explain`. */
 export const SAVED_SCAN = join('.keytrail', 'scan')
 
-/** Alerts kept for display; the file given with --alerts holds all of them. */
+/** Alerts kept for display, the most severe; the file given with --alerts holds all of them. */
 const MAX_LISTED = 1000
 /** Events judged between two looks at the signal. */
 const SLICE = 2000
@@ -106,7 +107,7 @@ const summaryOf = (
 }
 
 const exitCodeOf = ({ files, records }: Summary, worst: number, failOn: Criticality | undefined): number => {
-  if (files.read === 0) return 4
+  if (files.read === 0 && records.received === 0) return 4
   if (failOn !== undefined && worst >= criticalities.indexOf(failOn)) return 10
   return files.failed > 0 || records.rejected > 0 ? 3 : 0
 }
@@ -154,7 +155,7 @@ export const scan = async (
   options: ScanOptions,
   signal: AbortSignal,
 ): Promise<number> => {
-  const warn = (text: string) => void process.stderr.write(`keytrail: ${text}\n`)
+  const warn = (text: string) => void process.stderr.write(`keytrail: ${printable(text)}\n`)
   const config = loadConfig(options.config)
   const { detectors, problems } = loadDetectors(options.detectors, options.defaultDetectors)
   const problemLines = problems.map((one) => `${one.path}:${one.line}:${one.column}: ${one.message}`)
@@ -202,8 +203,12 @@ export const scan = async (
         const line = JSON.stringify(alert)
         alertFile?.write(line)
         saved?.write(line)
-        if (listed.length < MAX_LISTED) listed.push(alert)
-        else notListed++
+        listed.push(alert)
+        if (listed.length > 2 * MAX_LISTED) {
+          listed.sort(bySeverity)
+          notListed += listed.length - MAX_LISTED
+          listed.length = MAX_LISTED
+        }
       },
       (event, at) => {
         events?.write(JSON.stringify(event))

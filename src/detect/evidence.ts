@@ -1,4 +1,5 @@
 /** What an alert shows of the events behind it. */
+import { shorten } from '../model/clip.ts'
 import type { KeyEvent } from '../model/event.ts'
 
 /** The little that must be remembered of an event that counts. */
@@ -9,18 +10,16 @@ export interface Witness {
   readonly rawRef: string
 }
 
-const short = (text: string, max: number) => (text.length <= max ? text : `${text.slice(0, max - 1)}…`)
-
 /** One line: when, what, by whom, on what, from where, with which result. */
 export const summaryOf = (event: KeyEvent): string => {
   const target = event.target.key_id ?? event.target.key_alias ?? event.target.container
   const from = event.network.source_ip ?? event.actor.invoked_by ?? event.network.source_raw
-  const parts = [event.time.event, ' ', short(event.operation_native, 64), ' ', event.outcome]
-  if (event.error?.code !== undefined) parts.push(' (', short(event.error.code, 48), ')')
-  parts.push(' by ', short(event.actor.id ?? event.actor.name ?? 'unknown', 140))
-  if (target !== undefined) parts.push(' on ', short(target, 120))
-  if (from !== undefined) parts.push(' from ', short(from, 64))
-  return short(parts.join(''), 512) // joined, not added up: thousands of these are held, and a joined text is the smallest
+  const parts = [event.time.event, ' ', shorten(event.operation_native, 64), ' ', event.outcome]
+  if (event.error?.code !== undefined) parts.push(' (', shorten(event.error.code, 48), ')')
+  parts.push(' by ', shorten(event.actor.id ?? event.actor.name ?? 'unknown', 140))
+  if (target !== undefined) parts.push(' on ', shorten(target, 120))
+  if (from !== undefined) parts.push(' from ', shorten(from, 64))
+  return shorten(parts.join(''), 512) // joined, not added up: thousands of these are held, and a joined text is the smallest
 }
 
 export const witness = (event: KeyEvent): Witness => ({

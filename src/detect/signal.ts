@@ -1,6 +1,7 @@
 /** Alert ids and alert bodies. The id says what the alert is about; nothing in the body depends on a clock. */
 import { hash } from 'node:crypto'
 import { ALERT_SCHEMA_VERSION, type Alert } from '../model/alert.ts'
+import { shorten } from '../model/clip.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { techniques } from './attack.ts'
 import type { DetectorFacts } from './definition.ts'
@@ -44,8 +45,6 @@ const defaultTriage: readonly string[] = [
   'If nobody planned it, revoke the credentials of the caller and keep the raw records named in the evidence.',
 ]
 
-const cut = (text: string, max: number) => (text.length <= max ? text : `${text.slice(0, max - 1)}…`)
-
 export interface Measurement {
   readonly alertId: string
   readonly revision: number
@@ -74,8 +73,8 @@ export const alertOf = (facts: DetectorFacts, event: KeyEvent, evidence: Evidenc
       reference: facts.reference,
     },
     severity: facts.severity,
-    title: cut(facts.title, 256),
-    explanation: cut(fill(facts.explanation ?? DEFAULT_EXPLANATION, event, numbers), 2048),
+    title: shorten(facts.title, 256),
+    explanation: shorten(fill(facts.explanation ?? DEFAULT_EXPLANATION, event, numbers), 2048),
     entity: m.entity,
     provider: event.source.provider,
     account: event.target.account ?? event.actor.account ?? '',
@@ -101,7 +100,7 @@ export const alertOf = (facts: DetectorFacts, event: KeyEvent, evidence: Evidenc
 export const entityOf = (fields: readonly string[], values: readonly string[]): Alert['entity'] => {
   const of = (...names: string[]) => {
     const at = fields.findIndex((field) => names.includes(field))
-    return at < 0 ? undefined : cut(values[at] ?? '', 512) || undefined
+    return at < 0 ? undefined : shorten(values[at] ?? '', 512) || undefined
   }
   return {
     key_id: of('target.key_id'),

@@ -5,7 +5,7 @@
 import { createReadStream, globSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable, type Transform } from 'node:stream'
-import { createGunzip, createZstdDecompress, gunzipSync, zstdDecompressSync } from 'node:zlib'
+import { constants, createGunzip, createZstdDecompress, gunzipSync, zstdDecompressSync } from 'node:zlib'
 import type { FileFailReason } from '../model/outcome.ts'
 
 export interface InputFile {
@@ -68,10 +68,13 @@ export interface ReadFailure {
 /** Files up to this size are read and decompressed at once. */
 const SMALL_BYTES = 1024 * 1024
 const SMALL_OUTPUT_BYTES = 32 * 1024 * 1024
+const SMALL_LIMIT = { maxOutputLength: SMALL_OUTPUT_BYTES }
 const CHUNK_BYTES = 256 * 1024
 /** More than 200 to 1 across 16 MiB is a bomb; CloudTrail compresses about 10 to 1. */
 const BOMB_RATIO = 200
 const BOMB_BYTES = 16 * 1024 * 1024
+/** A gzip member ends with 8 bytes of checksum and length. */
+const TAIL_BYTES = 16
 
 type Packing = 'plain' | 'gzip' | 'zstd'
 
@@ -85,16 +88,37 @@ const readSmall = (path: string): Buffer | undefined => {
   const packing = packingOf(bytes)
   if (packing === 'plain') return bytes
   try {
-    const options = { maxOutputLength: SMALL_OUTPUT_BYTES }
-    return packing === 'gzip' ? gunzipSync(bytes, options) : zstdDecompressSync(bytes, options)
+    const out = packing === 'gzip' ? gunzipSync(bytes, SMALL_LIMIT) : unpackFrames(bytes)
+    return out.length >= BOMB_BYTES && out.length > BOMB_RATIO * bytes.length ? undefined : out
   } catch {
     return undefined // damaged or large: the streaming path reads what can be read, and says what is wrong
   }
 }
 
+/** zstd files may hold several frames; Node decodes one at a time. */
+const unpackFrames = (bytes: Buffer): Buffer => {
+  const parts: Buffer[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const { buffer, engine } = zstdDecompressSync(bytes.subarray(at), {
+      ...SMALL_LIMIT,
+      info: true,
+    }) as unknown as WithInfo
+    if (engine.bytesWritten === 0) break
+    parts.push(buffer)
+    at += engine.bytesWritten
+  }
+  return Buffer.concat(parts)
+}
+
+/** What zlib returns with `info: true`, which its types leave out. */
+interface WithInfo {
+  readonly buffer: Buffer
+  readonly engine: { readonly bytesWritten: number }
+}
+
 const decompressor = (packing: Exclude<Packing, 'plain'>): Transform & { bytesWritten: number } =>
   packing === 'gzip'
-    ? createGunzip({ chunkSize: CHUNK_BYTES })
+    ? createGunzip({ chunkSize: CHUNK_BYTES, flush: constants.Z_SYNC_FLUSH })
     : createZstdDecompress({ chunkSize: CHUNK_BYTES })
 
 class Bomb extends Error {}
@@ -120,9 +144,15 @@ const stream = async (input: Readable, push: (chunk: Buffer) => void): Promise<R
       else head = Buffer.concat([head, value])
     }
     packing = packingOf(head)
+    /** The last bytes come one by one: when the end is missing or wrong, all before it has been given out. */
     const rest = async function* () {
-      if (head.length > 0) yield head
-      for (let next = await chunks.next(); !next.done; next = await chunks.next()) yield next.value
+      let held = head
+      for (let next = await chunks.next(); !next.done; next = await chunks.next()) {
+        const all = Buffer.concat([held, next.value])
+        if (all.length > TAIL_BYTES) yield all.subarray(0, -TAIL_BYTES)
+        held = all.subarray(-TAIL_BYTES)
+      }
+      for (let at = 0; at < held.length; at++) yield held.subarray(at, at + 1)
     }
     if (packing === 'plain') {
       for await (const chunk of rest()) push(chunk)

@@ -11,6 +11,9 @@ import { categories, criticalities, operationNames } from './operations.ts'
 const s = (max: number, about: string) => z.string().min(1).max(max).describe(about)
 const count = (about: string) => z.int().describe(about)
 const time = (about: string) => z.iso.datetime({ offset: false }).describe(about)
+/** A map of at most 32 members, as zod checks it and as JSON Schema says it. */
+const atMost32 = <V extends z.ZodType>(map: z.ZodRecord<z.ZodString, V>) =>
+  map.refine((members) => Object.keys(members).length <= 32, 'at most 32 members').meta({ maxProperties: 32 })
 const closed = <const T extends readonly [string, ...string[]]>(values: T, about: string) =>
   z.enum(values).describe(about)
 
@@ -359,8 +362,7 @@ export const keyEvent = z
         key_usage: s(64, 'purpose of the key').optional(),
         origin: s(64, 'where the key material comes from').optional(),
         protection_level: s(64, 'software, HSM or external').optional(),
-        context: z
-          .record(z.string().max(256), z.string().max(1024))
+        context: atMost32(z.record(z.string().max(256), z.string().max(1024)))
           .describe('encryption context: data chosen by the caller, at most 32 pairs')
           .optional(),
         context_hash: z.string().length(64).describe('SHA-256 of the canonical context pairs').optional(),
@@ -379,14 +381,15 @@ export const keyEvent = z
         effective_at: time('when a scheduled change takes effect').optional(),
         rotation_days: count('rotation period in days').optional(),
         expires_at: time('end of validity').optional(),
-        settings: z
-          .record(
+        settings: atMost32(
+          z.record(
             z
               .string()
               .max(64)
               .regex(new RegExp(`^(${settingNames.join('|')}|tag\\..*)$`)),
             z.string().max(1024),
-          )
+          ),
+        )
           .describe('configuration values written by the call, at most 32')
           .optional(),
         flags: z
@@ -401,7 +404,9 @@ export const keyEvent = z
         controls: z.array(closed(controls, 'control')).max(8).describe('controls it is evidence for'),
       })
       .optional(),
-    labels: z.record(z.string().max(64), z.string().max(256)).describe('enrichment').optional(),
+    labels: atMost32(z.record(z.string().max(64), z.string().max(256)))
+      .describe('enrichment')
+      .optional(),
     truncated: z.array(s(128, 'field path')).max(64).describe('fields that were cut').optional(),
     parse_warnings: z
       .array(closed(parseWarnings, 'warning'))

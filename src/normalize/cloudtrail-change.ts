@@ -1,9 +1,10 @@
 /** What a CloudTrail record changes: policies, grants, bindings, schedules, settings, and flags that the record itself shows. */
 import type { ChangeFlag, KeyEvent } from '../model/event.ts'
 import { sourceName } from './aws-operations.ts'
-import { canonical, integer, isObject, type Json, list, object, string, strings } from './json.ts'
-import { backupActions, evaluatePolicy, isForeign, readPolicy } from './key-policy.ts'
-import { type Cuts, field, sha256, utc } from './text.ts'
+import { storageKey } from './cloudtrail-target.ts'
+import { canonical, integer, isObject, type Json, list, object, requestOf, string, strings } from './json.ts'
+import { backupActions, evaluatePolicy, isForeign, MAX_POLICY_CHARS, readPolicy } from './key-policy.ts'
+import { type Cuts, field, sha256, utc, utcFromMillis } from './text.ts'
 import { selectorFlags } from './trail-selectors.ts'
 
 type Change = NonNullable<KeyEvent['change']>
@@ -42,7 +43,8 @@ const policyChange = (
     return { text: undefined, hash: undefined, flags, readable: true }
   }
   const policy = readPolicy(given)
-  const text = policy === undefined ? undefined : canonical(policy)
+  const whole = policy === undefined ? undefined : canonical(policy)
+  const text = whole !== undefined && whole.length <= MAX_POLICY_CHARS ? whole : undefined
   if (policy === undefined || text === undefined)
     return { text: undefined, hash: undefined, flags: [...flags, 'policy_omitted'], readable: false }
   if (source === 'kms' || source === 'cloudhsm') {
@@ -57,7 +59,7 @@ const policyChange = (
 
 const grantOf = (record: Json, eventName: string, cuts: Cuts): Change['grant'] => {
   if (!/^(CreateGrant|RevokeGrant|RetireGrant)$/.test(eventName)) return undefined
-  const request = object(record['requestParameters'])
+  const request = requestOf(record)
   const id =
     object(record['responseElements'])['grantId'] ??
     request['grantId'] ??
@@ -118,7 +120,6 @@ const settingFields: readonly (readonly [request: string, setting: string])[] = 
   ['enableLogFileValidation', 'log_validation'],
   ['s3BucketName', 'destination'],
   ['cloudWatchLogsLogGroupArn', 'destination'],
-  ['kmsKeyId', 'kms_key_id'],
   ['description', 'description'],
 ]
 
@@ -130,6 +131,7 @@ const settingsOf = (request: Json, cuts: Cuts): Change['settings'] => {
     if (text !== undefined && Object.keys(settings).length < 32) settings[name] = text
   }
   for (const [from, to] of settingFields) put(to, request[from])
+  put('kms_key_id', storageKey(request))
   const types = list(request['eventSelectors']).map((one) => string(object(one)['readWriteType']) ?? 'All')
   if (types.length > 0) put('read_write_type', [...new Set(types)].sort().join(','))
   for (const one of [...list(request['tags']), ...list(request['tagList'])]) {
@@ -165,7 +167,7 @@ export const changeOf = (
   facts: ChangeFacts,
   cuts: Cuts,
 ): { readonly change: KeyEvent['change']; readonly readable: boolean } => {
-  const request = object(record['requestParameters'])
+  const request = requestOf(record)
   const { eventName, owner } = facts
   const source = sourceName(facts.eventSource)
   const policy = policyChange(source, eventName, request, owner, cuts)
@@ -191,9 +193,7 @@ export const changeOf = (
     grant,
     window_days: days,
     effective_at:
-      days === undefined || days > 3650
-        ? undefined
-        : new Date(Date.parse(facts.time) + days * DAY_MS).toISOString(),
+      days === undefined || days < 0 ? undefined : utcFromMillis(Date.parse(facts.time) + days * DAY_MS),
     rotation_days: eventName === 'EnableKeyRotation' ? integer(request['rotationPeriodInDays']) : undefined,
     expires_at: utc(request['validTo']),
     settings: settingsOf(request, cuts),

@@ -1,7 +1,7 @@
 /** Which key, or which other resource, a CloudTrail record is about, and with what cryptography. */
 import type { KeyEvent } from '../model/event.ts'
 import { sourceName } from './aws-operations.ts'
-import { canonical, isObject, type Json, list, object, string } from './json.ts'
+import { canonical, entry, isObject, type Json, list, object, requestOf, string } from './json.ts'
 import { type Cuts, field, sha256 } from './text.ts'
 
 type Target = KeyEvent['target']
@@ -53,7 +53,7 @@ const resourceAccount = (record: Json): string | undefined =>
 const keyOf = (record: Json, place: Place): string | undefined => {
   const [resource] = keyResources(record)
   if (resource !== undefined) return resource
-  const request = object(record['requestParameters'])
+  const request = requestOf(record)
   const response = object(record['responseElements'])
   const metadata = object(response['keyMetadata'])
   const candidates = [
@@ -80,7 +80,7 @@ const secondaryOf = (
   first: string | undefined,
   place: Place,
 ): Target['secondary'] => {
-  const request = object(record['requestParameters'])
+  const request = requestOf(record)
   if (eventName === 'ReEncrypt') {
     const other = keyResources(record)[1] ?? keyArn(request['destinationKeyId'], place)
     return other === undefined ? undefined : [{ key_id: other, role: 'destination' }]
@@ -112,7 +112,7 @@ const containerNames: Readonly<Record<string, readonly string[]>> = {
   organizations: ['policyId'],
   sts: ['roleArn', 'name'],
   s3: ['bucketName'],
-  ec2: ['snapshotId', 'imageId', 'sourceSnapshotId', 'sourceImageId', 'vpcId'],
+  ec2: ['snapshotId', 'imageId', 'sourceSnapshotId', 'sourceImageId', 'vpcId', 'VpcId'],
   rds: ['dBSnapshotIdentifier', 'sourceDBSnapshotIdentifier', 'targetDBSnapshotIdentifier'],
 }
 
@@ -121,13 +121,18 @@ const first = (from: Json, names: readonly string[]): unknown => {
   return undefined
 }
 
-/** The key that encrypts an object, a snapshot or a parameter, as the caller of a companion service names it. */
-const storageKey = (request: Json): unknown =>
-  first(request, ['x-amz-server-side-encryption-aws-kms-key-id', 'kmsKeyId', 'KmsKeyId', 'sSEKMSKeyId']) ??
-  first(object(object(request['ServerSideEncryptionConfiguration'])['Rule']), ['KMSMasterKeyID'])
+/** The key that encrypts an object, a bucket, a volume or a snapshot, as the caller of a companion service names it. */
+export const storageKey = (request: Json): unknown => {
+  const rule = object(request['ServerSideEncryptionConfiguration'])['Rule']
+  const byDefault = object(object(Array.isArray(rule) ? rule[0] : rule)['ApplyServerSideEncryptionByDefault'])
+  return (
+    first(request, ['x-amz-server-side-encryption-aws-kms-key-id', 'kmsKeyId', 'KmsKeyId', 'sSEKMSKeyId']) ??
+    string(byDefault['KMSMasterKeyID'])
+  )
+}
 
 const secretId = (record: Json): unknown => {
-  const request = object(record['requestParameters'])
+  const request = requestOf(record)
   return (
     first(object(record['responseElements']), ['arn', 'aRN']) ??
     first(request, ['secretId', 'name', 'path']) ??
@@ -167,7 +172,7 @@ export interface TargetFacts {
 /** What the record is about. Keys resolve to ARNs; an alias stays an alias, because only state can resolve it. */
 export const targetOf = (record: Json, facts: TargetFacts, cuts: Cuts): Target => {
   const source = sourceName(facts.eventSource)
-  const request = object(record['requestParameters'])
+  const request = requestOf(record)
   const response = object(record['responseElements'])
   const region = string(record['awsRegion'])
   const place = { region, account: facts.callerAccount ?? (facts.recipient || undefined) }
@@ -192,7 +197,9 @@ export const targetOf = (record: Json, facts: TargetFacts, cuts: Cuts): Target =
     key_version: undefined,
     key_alias: field(alias, 256, 'target.key_alias', cuts),
     container: field(
-      trail ?? first(request, containerNames[source] ?? []) ?? (source === 'cloudhsm' ? cluster : undefined),
+      trail ??
+        first(request, entry(containerNames, source) ?? []) ??
+        (source === 'cloudhsm' ? cluster : undefined),
       512,
       'target.container',
       cuts,
@@ -208,8 +215,8 @@ export const targetOf = (record: Json, facts: TargetFacts, cuts: Cuts): Target =
       !facts.succeeded || source !== 'kms'
         ? undefined
         : typeof created === 'string'
-          ? createdStates[created]
-          : stateAfter[facts.eventName],
+          ? entry(createdStates, created)
+          : entry(stateAfter, facts.eventName),
   }
 }
 
@@ -236,8 +243,7 @@ const serviceUses: Readonly<Record<string, Crypto['used_for']>> = {
 
 /** What the key protected: the encryption context names the data object, else the service that called. */
 const usedFor = (context: Json, invokedBy: string | undefined): Crypto['used_for'] =>
-  contextUses.find(([member]) => context[member] !== undefined)?.[1] ??
-  (invokedBy === undefined ? undefined : serviceUses[invokedBy])
+  contextUses.find(([member]) => context[member] !== undefined)?.[1] ?? entry(serviceUses, invokedBy)
 
 const MAX_PAIRS = 32
 
@@ -288,7 +294,7 @@ export const cryptoOf = (
   mode: 'keep' | 'hash' | 'drop',
   cuts: Cuts,
 ): KeyEvent['crypto'] => {
-  const request = object(record['requestParameters'])
+  const request = requestOf(record)
   const metadata = object(object(record['responseElements'])['keyMetadata'])
   if (source !== 'kms') {
     const customer = first(request, ['x-amz-server-side-encryption-customer-algorithm'])

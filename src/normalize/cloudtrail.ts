@@ -11,7 +11,7 @@ import { changeOf } from './cloudtrail-change.ts'
 import { identify } from './cloudtrail-identity.ts'
 import { cryptoOf, targetOf } from './cloudtrail-target.ts'
 import { type Format, type NormalizeSettings, type RawRecord, rejected, skipped } from './format.ts'
-import { isObject, type Json, memberCount, object, string } from './json.ts'
+import { canonical, inspect, isObject, type Json, object, requestOf, string } from './json.ts'
 import { wildcardMatch } from './key-policy.ts'
 import type { Peek } from './scanner.ts'
 import { type Cuts, field, sha256, shortId, utc } from './text.ts'
@@ -89,7 +89,7 @@ const isMajor1 = (bytes: Buffer, { start, end }: Peek): boolean => {
 
 /** Ids of things that carry our own feed, as a request names them. */
 const feedResources = (record: Json): string[] => {
-  const request = object(record['requestParameters'])
+  const request = requestOf(record)
   return ['bucketName', 'logGroupName', 'destinationName', 'filterName', 'name', 'rule'].flatMap(
     (name) => string(request[name]) ?? [],
   )
@@ -139,9 +139,12 @@ const outcomeOf = (record: Json, error: KeyEvent['error']): KeyEvent['outcome'] 
 const PRIVATE =
   /^(10\.|127\.|169\.254\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|0\.)|^(::1?$|f[cd][0-9a-f]{2}:|fe[89ab][0-9a-f]:)/
 
+/** An address without a zone: a zone is free text. */
+const isAddress = (text: string): boolean => isIP(text) !== 0 && !text.includes('%')
+
 const networkOf = (record: Json, cuts: Cuts): KeyEvent['network'] => {
   const origin = string(record['sourceIPAddress'])
-  const ip = origin !== undefined && isIP(origin) !== 0 ? origin.toLowerCase() : undefined
+  const ip = origin !== undefined && isAddress(origin) ? origin.toLowerCase() : undefined
   const tls = object(record['tlsDetails'])
   return {
     source_ip: ip,
@@ -176,7 +179,7 @@ const idsOf = (
   rawSha: string,
   known: string | undefined,
 ) => {
-  const eventId = known ?? deliveredId(recipient, nativeId ?? `sha256:${rawSha}`)
+  const eventId = known ?? deliveredId(recipient, nativeId ?? `sha256:${sha256(canonical(record) ?? rawSha)}`)
   const shared = string(record['sharedEventID'])
   const requestId = string(record['requestID'])
   const addendum = object(record['addendum'])
@@ -268,7 +271,9 @@ const normalize = (value: unknown, raw: RawRecord, settings: NormalizeSettings):
   if (eventTime === undefined) warnings.push('time_fallback')
   if (nativeId === undefined) warnings.push('id_fallback')
   if (!readable) warnings.push('unmapped_field')
-  if (raw.members !== undefined && raw.members > memberCount(value)) warnings.push('duplicate_json_key')
+  const { members, inexact } = inspect(value)
+  if (raw.members !== undefined && raw.members > members) warnings.push('duplicate_json_key')
+  if (inexact && readable) warnings.push('unmapped_field')
 
   const position = `${raw.place}:${raw.number}`
   const event: KeyEvent = {

@@ -6,7 +6,7 @@
 import { gunzipSync } from 'node:zlib'
 import type { ControlReason } from '../model/outcome.ts'
 import { isObject, type Json, object, string } from './json.ts'
-import { memberRange } from './scanner.ts'
+import { containers, memberRange } from './scanner.ts'
 import { utc, utcFromMillis } from './text.ts'
 
 /** Largest payload inside an envelope, decompressed. */
@@ -80,6 +80,7 @@ export const open = (value: unknown, bytes: Buffer, time: string | undefined): O
   )
     return record
   if (value['messageType'] === 'CONTROL_MESSAGE') return control('control_message')
+  if (containers.some((name) => Array.isArray(value[name]))) return { kind: 'payload', bytes, time }
   if (typeof value['digestS3Bucket'] === 'string') return control('digest')
   if (value['configurationItems'] !== undefined && value['fileVersion'] !== undefined)
     return control('configuration')

@@ -15,6 +15,13 @@ export const list = (value: unknown): readonly unknown[] => (Array.isArray(value
 export const string = (value: unknown): string | undefined =>
   typeof value === 'string' && value !== '' ? value : undefined
 
+/** The parameters of an AWS call; newer EC2 calls wrap them once more, in `<Name>Request`. */
+export const requestOf = (record: Json): Json => {
+  const request = object(record['requestParameters'])
+  const wrapped = request[`${String(record['eventName'])}Request`]
+  return isObject(wrapped) ? wrapped : request
+}
+
 /** A list of texts: also when there is only one, as policies allow. */
 export const strings = (value: unknown): string[] =>
   (Array.isArray(value) ? value : [value]).filter((one): one is string => typeof one === 'string')
@@ -23,6 +30,10 @@ export const integer = (value: unknown): number | undefined => {
   const number = typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value
   return typeof number === 'number' && Number.isSafeInteger(number) ? number : undefined
 }
+
+/** The entry of a table under a name from outside: `constructor` is no entry. */
+export const entry = <V>(table: Readonly<Record<string, V>>, name: string | undefined): V | undefined =>
+  name !== undefined && Object.hasOwn(table, name) ? table[name] : undefined
 
 export const MAX_DEPTH = 64
 
@@ -53,19 +64,27 @@ export const canonical = (value: unknown, depth = 0): string | undefined => {
   return JSON.stringify(value) ?? 'null'
 }
 
-/** Number of members in a value, nested ones included. With fewer members than the text has, a name came twice. */
-export const memberCount = (value: unknown): number => {
-  if (typeof value !== 'object' || value === null) return 0
-  let count = 0
-  if (Array.isArray(value)) {
-    for (const one of value) if (typeof one === 'object') count += memberCount(one)
-    return count
+export interface Inspection {
+  /** Members in the value, nested ones included. With fewer than the text has, a name came twice. */
+  members: number
+  /** A number lost digits when it was read. */
+  inexact: boolean
+}
+
+/** Looks over a parsed value once. */
+export const inspect = (value: unknown, into: Inspection = { members: 0, inexact: false }): Inspection => {
+  if (typeof value === 'number') {
+    if (Math.abs(value) > Number.MAX_SAFE_INTEGER) into.inexact = true
+  } else if (Array.isArray(value)) {
+    for (const one of value) if (typeof one !== 'string') inspect(one, into)
+  } else if (typeof value === 'object' && value !== null) {
+    for (const name in value) {
+      into.members++
+      const one = (value as Json)[name]
+      if (typeof one !== 'string') inspect(one, into)
+    }
   }
-  for (const name in value) {
-    const one = (value as Json)[name]
-    count += typeof one === 'object' ? 1 + memberCount(one) : 1
-  }
-  return count
+  return into
 }
 
 /** Parses JSON text; `undefined` stands for text that is not JSON (JSON itself has no undefined). */

@@ -205,10 +205,13 @@ export const isForeign = (principal: string, owner: string | undefined): boolean
   return account !== undefined && /^\d{12}$/.test(account) && account !== owner
 }
 
+/** A key policy has at most 32 KB (AWS KMS quotas); what is far over that is not evaluated. */
+export const MAX_POLICY_CHARS = 131_072
+
 /** Policies arrive as JSON text or as an object; `undefined` when the text is not a JSON object. */
 export const readPolicy = (value: unknown): Json | undefined => {
   if (isObject(value)) return value
-  if (typeof value !== 'string' || value.length > 262_144) return undefined
+  if (typeof value !== 'string' || value.length > MAX_POLICY_CHARS) return undefined
   try {
     const parsed: unknown = JSON.parse(value)
     return isObject(parsed) ? parsed : undefined

@@ -18,7 +18,14 @@ const CLOSE_ARRAY = 0x5d
 const SPACE = 0x20
 
 /** Members whose arrays hold records: CloudTrail and Lambda, CloudWatch Logs, LookupEvents, SQS. */
-const containers = ['Records', 'records', 'logEvents', 'events', 'Events', 'Messages']
+export const containers: readonly string[] = [
+  'Records',
+  'records',
+  'logEvents',
+  'events',
+  'Events',
+  'Messages',
+]
 
 /** Place of a text in the scanned bytes; `start` 0 = not seen. */
 export class Peek {
@@ -37,7 +44,7 @@ export type ScanStatus =
   | 'incomplete'
   /** No JSON; `end` is the first byte that does not fit. */
   | 'broken'
-  /** Nested deeper than the limit. */
+  /** Nested deeper than the limit, at `end`. */
   | 'deep'
   /** A member that holds records begins; `end` is behind its `[`. */
   | 'array'
@@ -82,6 +89,10 @@ export class Scanner {
           if (char > QUOTE && char !== BACKSLASH) at++
           else if (char === QUOTE) break
           else if (char === BACKSLASH) {
+            if ((bytes[at + 1] ?? SPACE) < SPACE) {
+              this.end = at + 1
+              return 'broken'
+            }
             escaped = true
             at += 2
           } else if (char < SPACE) {
@@ -97,6 +108,7 @@ export class Scanner {
             wanted = undefined
           } else {
             wanted = this.#member(bytes, from, at)
+            if (wanted !== undefined) wanted.start = 0 // of a name that comes twice the last value counts
             if (unwrap && wanted === undefined && isContainer(bytes, from, at)) {
               const colon = skipSpace(bytes, at + 1, limit)
               const value = bytes[colon] === COLON ? skipSpace(bytes, colon + 1, limit) : colon
@@ -114,7 +126,10 @@ export class Scanner {
           this.end = at
           return 'broken'
         }
-        if (level >= MAX_DEPTH) return 'deep'
+        if (level >= MAX_DEPTH) {
+          this.end = at
+          return 'deep'
+        }
         open[level++] = byte
         at++
       } else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) {
@@ -180,33 +195,29 @@ const skipSpace = (bytes: Buffer, at: number, limit: number): number => {
   return at
 }
 
-/** Where the value of a top-level member stands, for a text that is known to be JSON. */
+/** Where the object stands that is the value of a top-level member, in a text that is known to be JSON. */
 export const memberRange = (
   bytes: Buffer,
   member: string,
 ): readonly [start: number, end: number] | undefined => {
   const scanner = new Scanner()
-  const quoted = `"${member}"`
-  for (let at = bytes.indexOf(quoted); at >= 0; at = bytes.indexOf(quoted, at + 1)) {
-    const colon = skipSpace(bytes, at + quoted.length, bytes.length)
-    const value = skipSpace(bytes, colon + 1, bytes.length)
-    const object = bytes[value] === OPEN_OBJECT
-    if (bytes[colon] !== COLON || !object || depthAt(bytes, at) !== 1) continue
-    if (scanner.scan(bytes, value, bytes.length, false) === 'done') return [value, scanner.end]
-  }
-  return undefined
-}
-
-/** Nesting depth at a place outside strings; 0 when the place is inside a string. */
-const depthAt = (bytes: Buffer, place: number): number => {
-  let depth = 0
-  for (let at = 0; at < place; at++) {
+  let found: readonly [number, number] | undefined
+  let level = 0
+  for (let at = 0; at < bytes.length; at++) {
     const byte = bytes[at]
-    if (byte === QUOTE) {
-      for (at++; at < place && bytes[at] !== QUOTE; at++) if (bytes[at] === BACKSLASH) at++
-      if (at >= place) return 0
-    } else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) depth++
-    else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) depth--
+    if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) level++
+    else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) level--
+    else if (byte === QUOTE) {
+      const from = ++at
+      for (; at < bytes.length && bytes[at] !== QUOTE; at++) if (bytes[at] === BACKSLASH) at++
+      if (level !== 1 || at - from !== member.length || !spells(bytes, from, member)) continue
+      const colon = skipSpace(bytes, at + 1, bytes.length)
+      const value = skipSpace(bytes, colon + 1, bytes.length)
+      if (bytes[colon] !== COLON || bytes[value] !== OPEN_OBJECT) continue
+      if (scanner.scan(bytes, value, bytes.length, false) !== 'done') continue
+      found = [value, scanner.end] // of a name that comes twice the last value counts
+      at = scanner.end - 1
+    }
   }
-  return depth
+  return found
 }

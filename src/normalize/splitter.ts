@@ -6,11 +6,12 @@
  * that a file of any size needs the memory of its largest record. A value that is cut off costs itself only.
  */
 import type { RejectReason } from '../model/outcome.ts'
+import { parse } from './json.ts'
 import { Scanner } from './scanner.ts'
 
 /** A value larger than this is not held: it is passed over and rejected. */
 export const MAX_VALUE_BYTES = 16 * 1024 * 1024
-const MAX_SCALAR_BYTES = 64 * 1024
+const MAX_LINE_BYTES = 64 * 1024
 
 export interface Listener {
   /** A whole value. The bytes are only lent: copy what must last. */
@@ -36,6 +37,8 @@ const OPEN_ARRAY = 0x5b
 const CLOSE_ARRAY = 0x5d
 const COMMA = 0x2c
 const SPACE = 0x20
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
 
 type Mode =
   /** between values */
@@ -48,6 +51,8 @@ type Mode =
   | 'discard'
   /** passing text that is no JSON, to the end of the line */
   | 'garbage'
+  /** passing an element that is no object, to the next comma or bracket */
+  | 'scalar'
 
 export const splitter = (listener: Listener): Splitter => {
   const scanner = new Scanner()
@@ -63,11 +68,30 @@ export const splitter = (listener: Listener): Splitter => {
   let finished = false
   /** The line of text that is being passed is counted. */
   let counted = false
+  /** An array was given up in the middle: its closing bracket may still come. */
+  let loose = false
+  let inText = false
+  let escaped = false
 
-  const startDiscard = (reason: RejectReason, back: Mode) => {
-    discard = new Discard(reason)
+  const startDiscard = (reason: RejectReason, back: Mode, depth = 0) => {
+    discard = new Discard(reason, depth)
     resume = back
     mode = 'discard'
+  }
+
+  /**
+   * A value that fails may be a line that was cut off and swallowed its successors: go on at the first line
+   * inside it that begins with an object, as in a file of JSON lines.
+   */
+  const restart = (bytes: Buffer, from: number, to: number): number | undefined => {
+    for (let at = bytes.indexOf(NEWLINE, from); at >= 0 && at < to; at = bytes.indexOf(NEWLINE, at + 1)) {
+      if (bytes[at + 1] !== OPEN_OBJECT) continue
+      listener.broken('broken_json')
+      if (mode !== 'top') loose = true
+      mode = 'top'
+      return at + 1
+    }
+    return undefined
   }
 
   /** One value from `at`. @returns where to go on, or -1 when more bytes are needed. */
@@ -77,39 +101,52 @@ export const splitter = (listener: Listener): Splitter => {
     const status = scanner.scan(bytes, at, bytes.length, mode === 'top')
     switch (status) {
       case 'done':
-        listener.value(bytes, at, scanner.end, scanner)
+        if (scanner.end - at > MAX_VALUE_BYTES) listener.broken('too_large')
+        else listener.value(bytes, at, scanner.end, scanner)
         return scanner.end
       case 'array':
         sawContainer = true
         inObject = true
         mode = 'elements'
         return scanner.end
-      case 'broken':
+      case 'broken': {
+        const next = restart(bytes, at, scanner.end + 1)
+        if (next !== undefined) return next
         listener.broken('broken_json') // cut off, or a control character in a text
         if (bytes[scanner.end] !== OPEN_OBJECT && back === 'top') {
           mode = 'garbage'
           counted = true
         }
         return scanner.end
-      case 'deep':
+      }
+      case 'deep': {
+        const next = restart(bytes, at, scanner.end)
+        if (next !== undefined) return next
         startDiscard('too_deep', back)
         return at
-      case 'incomplete':
-        if (finished) {
-          listener.broken('broken_json')
-          mode = 'top'
-          return bytes.length
+      }
+      case 'incomplete': {
+        if (!finished && bytes.length - at <= MAX_VALUE_BYTES) return -1
+        const next = restart(bytes, at, bytes.length)
+        if (next !== undefined) return next
+        if (!finished) {
+          startDiscard('too_large', back)
+          return at
         }
-        if (bytes.length - at <= MAX_VALUE_BYTES) return -1
-        startDiscard('too_large', back)
-        return at
+        listener.broken(bytes.length - at > MAX_VALUE_BYTES ? 'too_large' : 'broken_json')
+        mode = 'top'
+        return bytes.length
+      }
     }
   }
 
   const top = (bytes: Buffer, at: number): number => {
     const byte = bytes[at] ?? 0
     if (byte <= SPACE || byte === COMMA) return at + 1
-    if (byte === 0xef && bytes[at + 1] === 0xbb && bytes[at + 2] === 0xbf) return at + 3 // byte order mark
+    if (byte === 0xef && startsAsJson === undefined) {
+      if (bytes.length - at < 3 && !finished) return -1
+      if (bytes[at + 1] === 0xbb && bytes[at + 2] === 0xbf) return at + 3 // byte order mark
+    }
     if (byte === OPEN_OBJECT) return value(bytes, at)
     if (byte === OPEN_ARRAY) {
       startsAsJson ??= true
@@ -118,6 +155,7 @@ export const splitter = (listener: Listener): Splitter => {
       mode = 'elements'
       return at + 1
     }
+    if (loose && (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT)) return at + 1
     startsAsJson ??= false
     mode = 'garbage'
     return at
@@ -131,17 +169,24 @@ export const splitter = (listener: Listener): Splitter => {
       return at + 1
     }
     if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) return value(bytes, at)
-    let end = at
-    while (
-      end < bytes.length &&
-      bytes[end] !== COMMA &&
-      bytes[end] !== CLOSE_ARRAY &&
-      bytes[end] !== OPEN_OBJECT
-    )
-      end++
-    if (end === bytes.length && !finished && end - at < MAX_SCALAR_BYTES) return -1
     listener.broken('unknown_format')
-    return end
+    mode = 'scalar'
+    inText = escaped = false
+    return at
+  }
+
+  const scalar = (bytes: Buffer, from: number): number => {
+    for (let at = from; at < bytes.length; at++) {
+      const byte = bytes[at]
+      if (escaped) escaped = false
+      else if (inText && byte === BACKSLASH) escaped = true
+      else if (byte === QUOTE) inText = !inText
+      else if (!inText && (byte === COMMA || byte === CLOSE_ARRAY || byte === OPEN_OBJECT)) {
+        mode = 'elements'
+        return at
+      }
+    }
+    return bytes.length
   }
 
   const rest = (bytes: Buffer, at: number): number => {
@@ -150,19 +195,28 @@ export const splitter = (listener: Listener): Splitter => {
       mode = 'elements'
       return scanner.end
     }
+    if (status === 'done') {
+      mode = 'top'
+      return scanner.end
+    }
     if (status === 'incomplete' && !finished && bytes.length - at <= MAX_VALUE_BYTES) return -1
-    mode = 'top'
-    if (status === 'done') return scanner.end
-    if (status === 'incomplete' && bytes.subarray(at).toString('latin1').trim() === '') return bytes.length
-    listener.broken('broken_json')
-    return status === 'broken' ? scanner.end : bytes.length
+    const next = restart(bytes, at, status === 'broken' ? scanner.end + 1 : bytes.length)
+    if (next !== undefined) return next
+    if (status === 'broken' || finished) {
+      listener.broken('broken_json') // the object around the records is not closed
+      mode = 'top'
+      return status === 'broken' ? scanner.end : bytes.length
+    }
+    startDiscard(status === 'deep' ? 'too_deep' : 'too_large', 'top', 1)
+    return at
   }
 
   const garbage = (bytes: Buffer, at: number): number => {
     const newline = bytes.indexOf(NEWLINE, at)
     const end = newline < 0 ? bytes.length : newline
-    if (!counted && bytes.subarray(at, end).toString('latin1').trim() !== '') {
-      listener.broken('broken_json')
+    if (!counted) {
+      if (newline < 0 && !finished && end - at < MAX_LINE_BYTES) return -1
+      listener.broken(parse(bytes.toString('utf8', at, end)) === undefined ? 'broken_json' : 'unknown_format')
       counted = true
     }
     if (newline >= 0) {
@@ -177,14 +231,15 @@ export const splitter = (listener: Listener): Splitter => {
     const end = discard.pass(bytes, at)
     if (!discard.done && !finished) return end
     listener.broken(discard.reason)
+    mode = discard.done ? resume : 'top'
     discard = undefined
-    mode = resume
     return end
   }
 
   const steps: Record<Mode, (bytes: Buffer, at: number) => number> = {
     top,
     elements,
+    scalar,
     rest,
     garbage,
     discard: pass,
@@ -214,7 +269,7 @@ export const splitter = (listener: Listener): Splitter => {
       finished = true
       if (carried > 0) run(Buffer.concat(carry, carried))
       if (discard !== undefined) listener.broken(discard.reason)
-      else if (mode === 'elements' || mode === 'rest') listener.broken('broken_json') // the array is not closed
+      else if (mode === 'elements' || mode === 'scalar' || mode === 'rest') listener.broken('broken_json') // the array is not closed
       discard = undefined
     },
     get sawContainer() {
@@ -230,12 +285,14 @@ export const splitter = (listener: Listener): Splitter => {
 class Discard {
   done = false
   readonly reason: RejectReason
-  #depth = 0
+  #depth: number
   #inString = false
   #escaped = false
 
-  constructor(reason: RejectReason) {
+  /** @param depth levels that are open before the first byte */
+  constructor(reason: RejectReason, depth: number) {
     this.reason = reason
+    this.#depth = depth
   }
 
   /** @returns the place behind the value, or the end of the bytes */

@@ -3,9 +3,13 @@
  * Everything in a log record is chosen by whoever called the cloud.
  */
 import { hash } from 'node:crypto'
+import { clip } from '../model/clip.ts'
 
-/** Control characters, line and paragraph separators, bidirectional and zero-width characters, BOM. */
-const unsafe = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/
+/**
+ * A backslash before u, so that a written escape and a made one differ; control characters, line and paragraph separators, bidirectional and zero-width characters, BOM.
+ */
+const unsafe =
+  /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|\\(?=u)/
 const unsafeAll = new RegExp(unsafe, 'g')
 const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
 
@@ -29,7 +33,7 @@ export type Cuts = string[]
 
 /**
  * A text field of at most `max` characters, or `undefined` when the value is absent, empty or no scalar.
- * A longer one is cut; from 128 characters on the rest is replaced by its digest, so that two long values
+ * A longer one is cut; from 40 characters on the rest is replaced by its digest, so that two long values
  * with one beginning stay two.
  */
 export const field = (value: unknown, max: number, path: string, cuts: Cuts): string | undefined => {
@@ -41,9 +45,10 @@ export const field = (value: unknown, max: number, path: string, cuts: Cuts): st
   const text = printable(value)
   if (text.length <= max) return text
   if (!cuts.includes(path)) cuts.push(path)
-  if (max < 128) return text.slice(0, max).toWellFormed()
+  if (max < 40) return clip(text, max)
+  if (max < 128) return `${clip(text, max - 17)}~${shortId(value).slice(0, 16)}`
   const kept = max - DIGEST_MARK.length - DIGEST_LENGTH
-  return text.slice(0, kept).toWellFormed() + DIGEST_MARK + shortId(value)
+  return clip(text, kept) + DIGEST_MARK + shortId(value)
 }
 
 const RFC3339 = /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(\.\d{1,9})?\d*\s*(Z|z|[+-]\d\d:?\d\d)?$/
@@ -67,7 +72,9 @@ const read = (value: string): string | undefined => {
   const plain = `${year}-${month}-${day}T${hour}:${minute}:${second}`
   if (zone === 'Z' || zone === 'z') return `${plain}${fraction}Z`
   const at = Date.parse(`${plain}${zone.slice(0, 3)}:${zone.slice(-2)}`)
-  return Number.isNaN(at) ? undefined : `${new Date(at).toISOString().slice(0, 19)}${fraction}Z`
+  if (Number.isNaN(at)) return undefined
+  const moved = new Date(at).toISOString()
+  return moved.length === 24 ? `${moved.slice(0, 19)}${fraction}Z` : undefined // else outside the years 0000 to 9999
 }
 
 const digits = (text: string, at: number): number =>

@@ -5,16 +5,11 @@
  * Works on events in judge order. A repeat has the same time as its original, so it stands next to it;
  * only a borrowed id can stand far away, and for that all ids are remembered.
  */
-import { canonical } from '../normalize/json.ts'
+
 import { sha256, shortId } from '../normalize/text.ts'
+import { contentHash } from './content.ts'
 import { IdSet } from './id-set.ts'
 import type { Kept } from './intake.ts'
-
-/** Hash of the content whatever its layout. */
-const contentHash = (raw: Buffer): string => {
-  const text = canonical(JSON.parse(raw.toString('utf8')))
-  return sha256(text ?? raw)
-}
 
 export type Verdict =
   | { readonly kind: 'first' }
@@ -28,15 +23,22 @@ const duplicate: Verdict = { kind: 'duplicate' }
 /** The id of a record that borrowed one. */
 export const conflictId = (eventId: string, content: string): string => shortId(`${eventId}:${content}`)
 
-export const deduplicator = (): ((kept: Kept) => Verdict) => {
+/** `floating`: the time is not the record's own, so a repeat may stand at another time. */
+export const deduplicator = (): ((kept: Kept, floating: boolean) => Verdict) => {
   const ids = new IdSet()
+  const floats = new Set<string>()
   let order = ''
   let original: Buffer = Buffer.alloc(0)
   /** Digests of all records at this place in the order, made when a second one appears. */
   let digests: Set<string> | undefined
   let contents: Set<string> | undefined
 
-  return ({ order: own, raw: { bytes } }) => {
+  return ({ order: own, raw: { bytes } }, floating) => {
+    if (floating) {
+      const float = `${own.slice(-32)}:${contentHash(bytes)}`
+      if (floats.has(float)) return duplicate
+      floats.add(float)
+    }
     const again = own === order
     if (again && bytes.equals(original)) return duplicate
     if (!again) {

@@ -7,6 +7,7 @@ import type { ControlReason, RejectReason, SkipReason } from '../model/outcome.t
 import { open } from '../normalize/envelopes.ts'
 import type { NormalizeSettings, RawRecord } from '../normalize/format.ts'
 import type { FormatName } from '../normalize/index.ts'
+import { inspect, parse } from '../normalize/json.ts'
 import { Scanner } from '../normalize/scanner.ts'
 import { splitter } from '../normalize/splitter.ts'
 import { recordNormalizer } from './normalize-record.ts'
@@ -86,6 +87,9 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
     sawContainer: false,
   }
 
+  /** Arrays of records inside envelopes that held none. */
+  let emptyContainers = 0
+
   const reject = (reason: RejectReason) => {
     const known = tally.rejected.get(reason)
     if (known === undefined) tally.rejected.set(reason, { count: 1, example: `${place}:${tally.received}` })
@@ -109,6 +113,7 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
   })
 
   const record = (value: unknown, raw: RawRecord) => {
+    if (raw.bytes.length > MAX_RECORD_BYTES) return reject('too_large')
     const result = normalizer(value, raw)
     switch (result.kind) {
       case 'skipped':
@@ -129,7 +134,7 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
     time: string | undefined,
   ): boolean => {
     const seen = options.strict ? undefined : normalizer.glance(bytes, scanner)
-    if (seen === undefined) return false
+    if (seen === undefined || end - start > MAX_RECORD_BYTES) return false
     tally.isJson = true
     if (seen.kind === 'skipped') countUp(tally.skipped, 'out_of_scope')
     else {
@@ -143,7 +148,6 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
     splitter({
       value(bytes, start, end, scanner) {
         tally.received++
-        if (end - start > MAX_RECORD_BYTES && scanner.source.start !== 0) return reject('too_large')
         if (decided(bytes, start, end, scanner, time)) return
         const own = bytes.subarray(start, end)
         let value: unknown
@@ -160,7 +164,7 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
               opened.value,
               rawRecord(
                 opened.bytes,
-                opened.bytes === own ? scanner.members : membersOf(opened.bytes),
+                opened.bytes === own ? scanner.members : membersInside(value, scanner.members, opened.bytes),
                 opened.time ?? time,
               ),
             )
@@ -171,12 +175,16 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
             return reject('bad_payload')
           case 'payload': {
             if (envelopes === MAX_ENVELOPES) return reject('bad_payload')
+            if (!beginsAsJson(opened.bytes))
+              return reject(isJsonOrBlank(opened.bytes.toString('utf8')) ? 'unknown_format' : 'broken_json')
             const before = tally.received--
-            const controls = sum(tally.control)
+            const others = sum(tally.control) + emptyContainers
             const inner = feed(envelopes + 1, opened.time ?? time)
             inner.push(opened.bytes)
             inner.end()
-            if (tally.received < before && sum(tally.control) === controls && !inner.sawContainer) {
+            if (tally.received >= before || sum(tally.control) + emptyContainers > others) return
+            if (inner.sawContainer) emptyContainers++
+            else {
               tally.received++
               reject('unknown_format')
             }
@@ -203,7 +211,13 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
 
 const sum = (map: ReadonlyMap<unknown, number>) => [...map.values()].reduce((a, b) => a + b, 0)
 
-const membersOf = (bytes: Buffer): number | undefined => {
+const isJsonOrBlank = (text: string): boolean => text.trim() === '' || parse(text) !== undefined
+
+const beginsAsJson = (bytes: Buffer): boolean => /^(\ufeff)?\s*[[{]/.test(bytes.toString('utf8', 0, 64))
+
+/** Members of a record in an envelope; those that the envelope itself has twice count against it. */
+const membersInside = (envelope: unknown, members: number, record: Buffer): number | undefined => {
+  const twice = members - inspect(envelope).members
   const scanner = new Scanner()
-  return scanner.scan(bytes, 0, bytes.length, false) === 'done' ? scanner.members : undefined
+  return scanner.scan(record, 0, record.length, false) === 'done' ? scanner.members + twice : undefined
 }

@@ -75,7 +75,7 @@ export const judge = (
       const result = normalize(value, { ...kept.raw, eventId: kept.order.slice(-32) })
       if (result.kind === 'rejected') return reject(result.reason, kept)
       if (result.kind === 'skipped') return void countUp(tally.skipped, result.reason)
-      const verdict = verdictOf(kept)
+      const verdict = verdictOf(kept, result.event.parse_warnings?.includes('time_fallback') ?? false)
       if (verdict.kind === 'duplicate') {
         tally.duplicate++
         return

@@ -1,4 +1,5 @@
 /** The order events are judged in: (time, event id), then content, then place. Independent of how they arrived. */
+import { contentHash } from './content.ts'
 import type { Kept } from './intake.ts'
 
 /** Time as text that sorts: always nine digits of a second. */
@@ -12,9 +13,13 @@ export const orderOf = (time: string, eventId: string): string => sortableTime(t
 
 const compareText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
 
+/** Content is looked at only when time and id are equal, which is the case of duplicates and borrowed ids. */
+const compareContent = (a: Buffer, b: Buffer): number =>
+  a.equals(b) ? 0 : compareText(contentHash(a), contentHash(b)) || Buffer.compare(a, b)
+
 export const compareKept = (a: Kept, b: Kept): number =>
   compareText(a.order, b.order) ||
-  Buffer.compare(a.raw.bytes, b.raw.bytes) ||
+  compareContent(a.raw.bytes, b.raw.bytes) ||
   compareText(a.raw.place, b.raw.place) ||
   a.raw.number - b.raw.number
 

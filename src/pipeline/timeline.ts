@@ -52,9 +52,9 @@ export const timelines = (): Timelines => {
   return {
     add(event, at) {
       const key = event.target.key_id
-      if (key === undefined) return
       from = Math.min(from, at)
       to = Math.max(to, at)
+      if (key === undefined) return
       let life = lives.get(key)
       if (life === undefined) {
         if (lives.size >= MAX_KEYS) {

@@ -29,7 +29,7 @@ body {
 }
 header, main, footer { max-width: 68rem; margin: 0 auto; padding: 0 1.5rem; }
 header { padding-top: 2rem; }
-footer { padding-bottom: 2.5rem; color: var(--soft); font-size: .875rem; }
+footer { margin-top: 2.5rem; padding-bottom: 2.5rem; color: var(--soft); font-size: .875rem; }
 footer dl { border-top: 1px solid var(--line); padding-top: 1rem; }
 h1, h2, h3, h4 { line-height: 1.25; text-wrap: balance; }
 h1 { font-size: 1.75rem; margin: 0 0 .25rem; }
@@ -82,13 +82,14 @@ table { border-collapse: collapse; width: 100%; font-size: .9375rem; background:
 caption { text-align: left; font-weight: 600; padding: .3rem 0; background: var(--page); }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border: 1px solid var(--line); font-weight: 400; }
 thead th { background: var(--tint); font-weight: 600; font-size: .875rem; overflow-wrap: normal; }
-td:first-child { overflow-wrap: break-word; }
+td:first-child, td:last-child { overflow-wrap: break-word; }
 td.count, th.count { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; width: 6rem; }
 .tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1.25rem; align-items: start; }
 .wide { margin-top: 1.25rem; }
 summary { cursor: pointer; padding: .15rem 0; }
 .ids { columns: 19rem; list-style: none; padding: 0; }
-.key { border-top: 1px solid var(--line); padding: .25rem 0 1rem; }
+.key { padding: .25rem 0 1rem; }
+.key + .key { border-top: 1px solid var(--line); }
 .key h3 { margin: .75rem 0 .25rem; font-size: 1rem; }
 figure { margin: .75rem 0; }
 .chart { display: block; width: 100%; height: 4.5rem; background: var(--paper); border: 1px solid var(--line); }
@@ -106,6 +107,8 @@ figcaption { font-size: .875rem; color: var(--soft); }
   .notable .badge { justify-self: start; }
   .alert { padding: .8rem 1rem; }
   .axis { font-size: .75rem; }
+  th, td { padding: .3rem .4rem; }
+  td.count, th.count { width: 4.5rem; }
 }
 @media print {
   :root {
@@ -120,7 +123,7 @@ figcaption { font-size: .875rem; color: var(--soft); }
   header { padding-top: 0; }
   a { color: inherit; text-decoration: none; }
   .badge, .alert, .chart { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  h2, h3, h4, caption { break-after: avoid; }
+  h2, h3, h4, caption, thead, thead tr, summary { break-after: avoid; }
   tr, li, figure, .triage, .numbers div { break-inside: avoid; }
   .scroll { overflow: visible; }
   summary { list-style: none; }

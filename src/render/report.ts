@@ -81,7 +81,8 @@ ${warning(problems.length > 0, html`Not every detector took part: ${plural(probl
 <div><dt>Files failed</dt><dd>${number(files.failed)}</dd></div>
 <div><dt>Records received</dt><dd>${number(records.received)}</dd></div>
 </dl>
-<p>Records: ${number(records.received)} received = ${parts.map(([name, count]) => `${number(count)} ${name}`).join(' + ')}.</p>
+<p>Records: ${number(records.received)} received = ${parts.map(([name, count]) => `${number(count)} ${name}`).join(' + ')}.
+<span class="soft">Kept records are about keys; the detectors judged them.</span></p>
 ${warning(sum !== records.received, html`The parts add up to ${number(sum)}: please report this fault of Keytrail.`)}
 <p class="soft small">Scanned: ${joined(paths.slice(0, MAX_PATHS).map(code))}${more}</p>
 </header>
@@ -238,12 +239,12 @@ const unread = ({ summary, files, skipped }: ScanReport): Html => {
       [html`${reason}`, html`${wordOf(rejectReasons, reason)}`, code(example), count] as const,
   )
   const skips = Object.keys(skipped).length
-  return html`<section aria-labelledby="unread"><h2 id="unread">What could not be read</h2>
+  return html`<section aria-labelledby="unread"><h2 id="unread">What could not be read or was skipped</h2>
+${when(failed.length + rejected.length === 0, () => html`<p>Every file and every record could be read.</p>`)}
 ${when(failed.length > 0, () => html`<h3>Failed files</h3>${fileList(failed, remedy)}`)}
 ${when(rejected.length > 0, () => table('Rejected records', ['Reason', 'What it means', 'First one', 'Count'], rejected))}
 ${when(skips > 0, () => counts('Skipped records', 'Reason', skipped, skipReasons))}
 ${when(left.length > 0, () => html`<details><summary>Skipped files: ${number(left.length)}</summary>${fileList(left, () => undefined)}</details>`)}
-${when(failed.length + left.length + rejected.length + skips === 0, () => html`<p>Nothing: every file and every record was read.</p>`)}
 </section>
 `
 }

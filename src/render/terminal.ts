@@ -4,6 +4,7 @@ import type { Alert } from '../model/alert.ts'
 import type { Criticality } from '../model/operations.ts'
 import { fileFailReasons, fileSkipReasons, rejectReasons, skipReasons } from '../model/outcome.ts'
 import type { FileResult, ScanReport } from '../model/summary.ts'
+import { visible } from './escape.ts'
 
 export interface TerminalOptions {
   readonly color: boolean
@@ -63,7 +64,7 @@ const problems = (
     .slice(0, MAX_SHOWN)
     .map(
       (file) =>
-        `  ${file.path}: ${reasons[file.reason ?? ''] ?? file.reason}${file.detail === undefined ? '' : ` (${file.detail})`}`,
+        `  ${visible(file.path)}: ${reasons[file.reason ?? ''] ?? file.reason}${file.detail === undefined ? '' : ` (${visible(file.detail)})`}`,
     )
   if (wanted.length > MAX_SHOWN) lines.push(`  … and ${plural(wanted.length - MAX_SHOWN, 'more file')}`)
   return lines
@@ -126,7 +127,7 @@ export const renderScan = (
     out.push(...failed)
     for (const one of summary.rejections)
       out.push(
-        `  ${plural(one.count, 'record')} rejected: ${rejectReasons[one.reason]}; the first is ${one.example}`,
+        `  ${plural(one.count, 'record')} rejected: ${rejectReasons[one.reason]}; the first is ${visible(one.example)}`,
       )
   }
   const skippedFiles = problems(files, 'skipped', fileSkipReasons)
@@ -180,7 +181,7 @@ export const renderAlert = (
     style('bold', `Evidence, ${evidence.sample.length} of ${number(evidence.total)}`),
     ...evidence.sample.flatMap((one) => [
       wrap(one.summary, WIDTH, '  '),
-      style('gray', `    ${one.raw_ref}`),
+      style('gray', `    ${visible(one.raw_ref)}`),
     ]),
     '',
     style('bold', 'Decide'),

@@ -17,11 +17,7 @@ beforeAll(() => {
   const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz')) ?? ''
   mkdirSync(join(folder, 'empty'))
   run('npm', ['init', '-y'], join(folder, 'empty'))
-  run(
-    'npm',
-    ['install', '--no-audit', '--no-fund', '--allow-scripts=node', join(folder, tarball)],
-    join(folder, 'empty'),
-  )
+  run('npm', ['install', '--no-audit', '--no-fund', join(folder, tarball)], join(folder, 'empty'))
 }, 300_000)
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 

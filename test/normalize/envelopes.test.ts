@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { afterAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { KeyEvent } from '../../src/model/event.ts'
 import { type CloudTrailRecord, record } from '../support/cloudtrail.ts'
 import { type PipelineResult, scanBytes, scanCli } from '../support/scan.ts'
@@ -227,20 +227,24 @@ describe('what cannot be opened is one rejected record', () => {
   )
 })
 
-describe('as files', () => {
+it('several gzip members in one file, a control message between them, as Firehose writes them', () => {
   const folder = mkdtempSync(join(tmpdir(), 'keytrail-test-'))
-  afterAll(() => rmSync(folder, { recursive: true, force: true }))
-  const file = (name: string, ...members: string[]) => {
-    const path = join(folder, name)
-    writeFileSync(path, Buffer.concat(members.map((one) => gzipSync(one))))
-    return path
+  try {
+    const texts = [data(json(record())), payload('CONTROL_MESSAGE', control), data(json(record()))]
+    writeFileSync(join(folder, 'object'), Buffer.concat(texts.map((one) => gzipSync(one))))
+    const { status, summary, events } = scanCli([join(folder, 'object')])
+    expect({ status, events: events.length }).toEqual({ status: 0, events: 2 })
+    expect(summary.records).toMatchObject({ received: 2, kept: 2 })
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
   }
+})
 
-  it('several gzip members, control messages between them, as Firehose writes them', () => {
-    const texts = [1, 2, 3].map(() => data(json(record())))
-    const scanned = scanCli([file('firehose', ...texts, payload('CONTROL_MESSAGE', control))])
-    expect(scanned.status).toBe(0)
-    expect(scanned.summary.records).toMatchObject({ received: 3, kept: 3 })
-    expect(scanned.events).toHaveLength(3)
-  })
+it('the limit is for a record, not for a payload with many of them', () => {
+  const texts = Array.from({ length: 2500 }, (_, at) =>
+    json(record({ userAgent: Array.from('abcdefghij', (letter) => sha256(`${letter}${at}`)).join('') })),
+  )
+  const whole = kinesis(payload('DATA_MESSAGE', ...texts.map(logEvent)))
+  expect(whole.length).toBeGreaterThan(1024 * 1024)
+  expect(counts(scanText(whole))).toEqual({ received: 2500, rejected: {}, control: {} })
 })
