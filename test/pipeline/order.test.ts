@@ -213,6 +213,17 @@ it.each<[string, Fact[], string[]]>([
   expect(found(scanBytes(files(facts, 2)).alerts)).toEqual(alerts)
 })
 
+it.each('eventID eventTime eventName eventSource recipientAccountId eventVersion'.split(' '))(
+  '--strict sees the same when %s comes again and is no text',
+  (name) => {
+    for (const value of ['null', '{}', '7']) {
+      const text = JSON.stringify(record()).replace(/}$/, `,"${name}":${value}}`)
+      const places = [{ path: 'file', bytes: Buffer.from(text) }]
+      expect(outcome(scanBytes(places, { strict: true }))).toEqual(outcome(scanBytes(places)))
+    }
+  },
+)
+
 it('one thread and two give the same, in another time zone too', () => {
   const [facts = []] = fc.sample(history, { seed: 3, numRuns: 1 })
   const places = files(facts, 6)
