@@ -83,12 +83,22 @@ const packingOf = (head: Buffer): Packing => {
   return head.length >= 4 && head.readUInt32LE(0) === 0xfd2fb528 ? 'zstd' : 'plain'
 }
 
+/** What the end of a gzip file says of its size: decompressing into one buffer of that size saves a copy. */
+const sizeHint = (bytes: Buffer): number =>
+  Math.min(
+    Math.max(bytes.length < 18 ? 0 : bytes.readUInt32LE(bytes.length - 4) + 1, CHUNK_BYTES),
+    SMALL_OUTPUT_BYTES,
+  )
+
 const readSmall = (path: string): Buffer | undefined => {
   const bytes = readFileSync(path)
   const packing = packingOf(bytes)
   if (packing === 'plain') return bytes
   try {
-    const out = packing === 'gzip' ? gunzipSync(bytes, SMALL_LIMIT) : unpackFrames(bytes)
+    const out =
+      packing === 'gzip'
+        ? gunzipSync(bytes, { ...SMALL_LIMIT, chunkSize: sizeHint(bytes) })
+        : unpackFrames(bytes)
     return out.length >= BOMB_BYTES && out.length > BOMB_RATIO * bytes.length ? undefined : out
   } catch {
     return undefined // damaged or large: the streaming path reads what can be read, and says what is wrong

@@ -16,6 +16,7 @@ const CLOSE_OBJECT = 0x7d
 const OPEN_ARRAY = 0x5b
 const CLOSE_ARRAY = 0x5d
 const SPACE = 0x20
+const NEWLINE = 0x0a
 
 /** Members whose arrays hold records: CloudTrail and Lambda, CloudWatch Logs, LookupEvents, SQS. */
 export const containers: readonly string[] = [
@@ -42,12 +43,23 @@ export type ScanStatus =
   | 'done'
   /** The bytes end inside the value. */
   | 'incomplete'
-  /** No JSON; `end` is the first byte that does not fit. */
+  /** A line ends inside a text, or an object begins where none can: cut off. `end` is the byte that does not fit. */
   | 'broken'
   /** Nested deeper than the limit, at `end`. */
   | 'deep'
   /** A member that holds records begins; `end` is behind its `[`. */
   | 'array'
+
+/** The first byte from `at` that ends plain text: a quote, a backslash or a line end; `limit` if none. */
+const stopIn = (bytes: Uint8Array, at: number, limit: number): number => {
+  let place = at
+  while (place < limit) {
+    const byte = bytes[place] as number // below `limit`
+    if (byte > QUOTE ? byte === BACKSLASH : byte === QUOTE || byte === NEWLINE) break
+    place++
+  }
+  return place
+}
 
 /** Reused from value to value: nothing is allocated for a record that is skipped. */
 export class Scanner {
@@ -81,24 +93,17 @@ export class Scanner {
     while (at < limit) {
       const byte = bytes[at] as number // below `limit`, which is at most the length
       if (byte === QUOTE) {
-        const from = ++at
+        const from = at + 1
         let escaped = false
-        for (;;) {
-          if (at >= limit) return 'incomplete'
-          const char = bytes[at] as number // see above
-          if (char > QUOTE && char !== BACKSLASH) at++
-          else if (char === QUOTE) break
-          else if (char === BACKSLASH) {
-            if ((bytes[at + 1] ?? SPACE) < SPACE) {
-              this.end = at + 1
-              return 'broken'
-            }
-            escaped = true
-            at += 2
-          } else if (char < SPACE) {
-            this.end = at
-            return 'broken'
-          } else at++
+        at = stopIn(bytes, from, limit)
+        while (at < limit && bytes[at] === BACKSLASH && at + 1 < limit && bytes[at + 1] !== NEWLINE) {
+          escaped = true
+          at = stopIn(bytes, at + 2, limit)
+        }
+        if (at >= limit || (at + 1 === limit && bytes[at] === BACKSLASH)) return 'incomplete'
+        if (bytes[at] !== QUOTE) {
+          this.end = bytes[at] === BACKSLASH ? at + 1 : at
+          return 'broken'
         }
         if (level === 1 && open[0] === OPEN_OBJECT) {
           if (escaped) this.plain = false
@@ -150,8 +155,9 @@ export class Scanner {
   /** The member to remember whose name stands between `from` and `to`. */
   #member(bytes: Buffer, from: number, to: number): Peek | undefined {
     const length = to - from
+    if (length < 7 || length > 18) return undefined
     const first = bytes[from]
-    if (first === LETTER_E && bytes[from + 5] !== undefined) {
+    if (first === LETTER_E) {
       if (length === 9 && bytes[from + 5] === 0x4e)
         return spells(bytes, from, 'eventName') ? this.name : undefined
       if (length === 9 && bytes[from + 6] === 0x69)
