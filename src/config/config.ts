@@ -27,7 +27,15 @@ export const loadConfig = (path: string | undefined): Config => {
   const [error] = document.errors
   if (error !== undefined)
     throw new KeytrailError('config.invalid', `${at(error.pos[0])}: ${error.message.split(' at line')[0]}`)
-  const checked = config.safeParse(document.toJS({ maxAliasCount: 100 }) ?? {})
+  let body: unknown
+  try {
+    body = document.toJS({ maxAliasCount: 100 }) ?? {}
+  } catch (cause) {
+    throw new KeytrailError('config.invalid', `${path}: ${cause instanceof Error ? cause.message : cause}`, {
+      cause,
+    })
+  }
+  const checked = config.safeParse(body)
   if (checked.success) return checked.data
   const messages = checked.error.issues.map((issue) => {
     const unknown = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined

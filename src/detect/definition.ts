@@ -139,7 +139,15 @@ const issuePath = (issue: z.core.$ZodIssue): readonly PropertyKey[] =>
   issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0] ?? ''] : issue.path
 
 const readDocument = (place: Place, problems: Problem[]): Parsed | undefined => {
-  const body: unknown = place.node.toJS({ maxAliasCount: 100 })
+  let body: unknown
+  try {
+    body = place.node.toJS({ maxAliasCount: 100 })
+  } catch (cause) {
+    problems.push(
+      problemAt(place, [], cause instanceof Error ? cause.message : 'the document cannot be read'),
+    )
+    return undefined
+  }
   const correlation = typeof body === 'object' && body !== null && 'correlation' in body
   const checked = correlation ? correlationDocument.safeParse(body) : ruleDocument.safeParse(body)
   if (!checked.success) {

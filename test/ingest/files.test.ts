@@ -47,13 +47,15 @@ const hex = (text: string) => hash('sha256', text, 'hex')
 /** A record that differs as real ones do: they compress about ten to one. */
 const one = (_: unknown, at: number) => record({ userAgent: hex(`${at}a`), requestID: hex(`${at}r`) })
 const calm = (_: unknown, at: number) => record({ userAgent: hex(`${at}`), eventSource: 's3' })
+const noisy = (_: unknown, at: number) =>
+  record({ userAgent: Array.from('abcdefghijklmnop', (a) => hex(a + at)).join('') })
 const varied = (count: number, make = one) => Array.from({ length: count }, make)
 const twenty = delivery(varied(20))
 const gzip = gzipSync(twenty)
 const zstd = zstdCompressSync(twenty)
 const large = delivery(varied(3000))
 const largeGzip = gzipSync(large)
-const largeZstd = zstdCompressSync(large)
+const largeZstd = zstdCompressSync(delivery(varied(3000, noisy))) // over 1 MiB
 const flipped = (bytes: Buffer, at: number) => {
   const copy = Buffer.from(bytes)
   copy[at] = (copy[at] ?? 0) ^ 0xff
@@ -69,7 +71,7 @@ const wholeRecords = (cut: Buffer) => {
 const blank = (MiB: number) => Buffer.alloc(MiB * 1024 * 1024, ' ')
 const bomb = gzipSync(blank(64))
 
-describe('by content, not by name', () => {
+describe('by content, not by name', { timeout: 10_000 }, () => {
   const dense = gzipSync(tail(Buffer.from('{"Records":[]}'), blank(10)))
   const contents: readonly [name: string, file: string, bytes: () => Buffer | string, told: string][] = [
     ['plain', 'a.json', () => twenty, 'read 20'],
@@ -83,7 +85,6 @@ describe('by content, not by name', () => {
     ['gzip padded with zeros', 'a', () => tail(gzip, Buffer.alloc(512)), 'read 20'],
     ['large', 'a', () => large, 'read 3000'],
     ['large gzip', 'a', () => gzipSync(large, { level: 0 }), 'read 3000'],
-    ['large zstd', 'a', () => largeZstd, 'read 3000'],
     ['wrong CRC', 'a', () => flipped(gzip, gzip.length - 6), 'failed corrupt 20'],
     ['wrong CRC, large', 'a', () => flipped(largeGzip, largeGzip.length - 6), 'failed corrupt 3000'],
     ['last byte missing', 'a', () => gzip.subarray(0, -1), 'failed truncated 20'],
