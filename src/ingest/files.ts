@@ -131,6 +131,10 @@ const decompressor = (packing: Exclude<Packing, 'plain'>): Transform & { bytesWr
     ? createGunzip({ chunkSize: CHUNK_BYTES, flush: constants.Z_SYNC_FLUSH })
     : createZstdDecompress({ chunkSize: CHUNK_BYTES })
 
+/** Node decodes one frame; files up to 1 MiB are read frame by frame. */
+const SEVERAL_FRAMES =
+  'there are bytes behind the first zstd frame; unpack the file with zstd and scan the result'
+
 class Bomb extends Error {}
 
 const failureOf = (cause: unknown, packed: boolean): ReadFailure => {
@@ -156,11 +160,18 @@ const stream = async (input: Readable, push: (chunk: Buffer) => void): Promise<R
     packing = packingOf(head)
     /** The last bytes come one by one: when the end is missing or wrong, all before it has been given out. */
     const rest = async function* () {
-      let held = head
+      let held: Buffer = Buffer.alloc(0)
+      const add = (chunk: Buffer): Buffer => {
+        const all = Buffer.concat([held, chunk])
+        const cut = Math.max(all.length - TAIL_BYTES, 0)
+        held = all.subarray(cut)
+        return all.subarray(0, cut)
+      }
+      const first = add(head)
+      if (first.length > 0) yield first
       for (let next = await chunks.next(); !next.done; next = await chunks.next()) {
-        const all = Buffer.concat([held, next.value])
-        if (all.length > TAIL_BYTES) yield all.subarray(0, -TAIL_BYTES)
-        held = all.subarray(-TAIL_BYTES)
+        const ready = add(next.value)
+        if (ready.length > 0) yield ready
       }
       for (let at = 0; at < held.length; at++) yield held.subarray(at, at + 1)
     }
@@ -171,6 +182,10 @@ const stream = async (input: Readable, push: (chunk: Buffer) => void): Promise<R
     const unpack = decompressor(packing)
     const source = Readable.from(rest(), { objectMode: false })
     source.on('error', (cause) => unpack.destroy(cause))
+    let fed = 0
+    source.on('data', (chunk: Buffer) => {
+      fed += chunk.length
+    })
     let out = 0
     let outMark = 0
     let inMark = 0
@@ -184,6 +199,7 @@ const stream = async (input: Readable, push: (chunk: Buffer) => void): Promise<R
       }
       push(chunk)
     }
+    if (packing === 'zstd' && unpack.bytesWritten < fed) return { reason: 'corrupt', detail: SEVERAL_FRAMES }
     return undefined
   } catch (cause) {
     return failureOf(cause, packing !== 'plain')

@@ -53,6 +53,8 @@ type Mode =
   | 'garbage'
   /** passing an element that is no object, to the next comma or bracket */
   | 'scalar'
+  /** passing the rest of an element that is cut off, to where another may begin */
+  | 'lost'
 
 export const splitter = (listener: Listener): Splitter => {
   const scanner = new Scanner()
@@ -72,6 +74,8 @@ export const splitter = (listener: Listener): Splitter => {
   let loose = false
   let inText = false
   let escaped = false
+  /** The last byte of `},` that was seen while an element is lost. */
+  let ending = 0
 
   const startDiscard = (reason: RejectReason, back: Mode, depth = 0) => {
     discard = new Discard(reason, depth)
@@ -113,9 +117,14 @@ export const splitter = (listener: Listener): Splitter => {
         const next = restart(bytes, at, scanner.end + 1)
         if (next !== undefined) return next
         listener.broken('broken_json') // cut off, or a control character in a text
-        if (bytes[scanner.end] !== OPEN_OBJECT && back === 'top') {
-          mode = 'garbage'
-          counted = true
+        if (bytes[scanner.end] !== OPEN_OBJECT) {
+          if (back === 'top') {
+            mode = 'garbage'
+            counted = true
+          } else {
+            mode = 'lost'
+            ending = 0
+          }
         }
         return scanner.end
       }
@@ -189,6 +198,20 @@ export const splitter = (listener: Listener): Splitter => {
     return bytes.length
   }
 
+  /** `},{` or `}]`, white space aside, is where the next element or the end of the array is likely. */
+  const lost = (bytes: Buffer, from: number): number => {
+    for (let at = from; at < bytes.length; at++) {
+      const byte = bytes[at] ?? 0
+      if ((ending === CLOSE_OBJECT && byte === CLOSE_ARRAY) || (ending === COMMA && byte === OPEN_OBJECT)) {
+        mode = 'elements'
+        return at
+      }
+      if (byte === CLOSE_OBJECT || (ending === CLOSE_OBJECT && byte === COMMA)) ending = byte
+      else if (byte > SPACE) ending = 0
+    }
+    return bytes.length
+  }
+
   const rest = (bytes: Buffer, at: number): number => {
     const status = scanner.scan(bytes, at, bytes.length, true, 1)
     if (status === 'array') {
@@ -240,6 +263,7 @@ export const splitter = (listener: Listener): Splitter => {
     top,
     elements,
     scalar,
+    lost,
     rest,
     garbage,
     discard: pass,
