@@ -106,6 +106,9 @@ export interface ReadResult {
 
 const byPath = (a: FileResult, b: FileResult) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0)
 
+/** A small nursery: what a record needs is short-lived, and several threads share the memory of one. */
+const WORKER_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 256 }
+
 const runWorker = (
   input: WorkerInput,
   onFile: (result: FileResult) => void,
@@ -114,6 +117,7 @@ const runWorker = (
   new Promise((resolve, reject) => {
     const worker = new Worker(new URL(`./scan-worker${extname(import.meta.url)}`, import.meta.url), {
       workerData: input,
+      resourceLimits: WORKER_LIMITS,
     })
     const stop = () => void worker.terminate()
     signal.addEventListener('abort', stop, { once: true })

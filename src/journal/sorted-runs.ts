@@ -13,7 +13,7 @@ import type { Kept } from '../pipeline/intake.ts'
 import { compareKept } from '../pipeline/order.ts'
 
 /** Raw bytes held before a run is written. */
-export const RUN_BYTES = 48 * 1024 * 1024
+export const RUN_BYTES = 32 * 1024 * 1024
 const WRITE_BYTES = 1024 * 1024
 const READ_BYTES = 256 * 1024
 const HEADER = 8
