@@ -7,6 +7,31 @@
  */
 import { z } from 'zod'
 import { categories, criticalities, operationNames } from './operations.ts'
+import {
+  actorTypes,
+  changeFlags,
+  controls,
+  credentialTypes,
+  errorClasses,
+  initiators,
+  integrities,
+  keyStates,
+  logTypes,
+  mfaSources,
+  mfaValues,
+  objectTypes,
+  outcomes,
+  parseWarnings,
+  providers,
+  secondaryRoles,
+  services,
+  settingNames,
+  sourceClasses,
+  transports,
+  usedFor,
+} from './vocabulary.ts'
+
+export * from './vocabulary.ts'
 
 const s = (max: number, about: string) => z.string().min(1).max(max).describe(about)
 const count = (about: string) => z.int().describe(about)
@@ -18,207 +43,6 @@ const closed = <const T extends readonly [string, ...string[]]>(values: T, about
   z.enum(values).describe(about)
 
 export const EVENT_SCHEMA_VERSION = 'kms.event.v1'
-
-export const providers = ['aws', 'azure', 'gcp'] as const
-export const services = [
-  'aws_kms',
-  'aws_cloudhsm',
-  'aws_cloudtrail',
-  'aws_iam',
-  'aws_sts',
-  'aws_signin',
-  'aws_organizations',
-  'aws_storage',
-  'aws_secrets',
-  'aws_monitoring',
-  'azure_key_vault',
-  'azure_managed_hsm',
-  'azure_cloud_hsm',
-  'azure_activity',
-  'entra',
-  'gcp_cloud_kms',
-  'gcp_kms_inventory',
-  'gcp_logging',
-  'gcp_iam',
-  'gcp_storage',
-  'gcp_secret_manager',
-  'gcp_login',
-  'other',
-] as const
-export const logTypes = [
-  'management',
-  'data_access',
-  'system_event',
-  'activity',
-  'signin',
-  'insight',
-  'integrity_digest',
-  'network_activity',
-  'policy_denied',
-] as const
-export const transports = ['cloudwatch_logs', 'event_hubs', 'pubsub', 'kafka', 'file', 's3'] as const
-export const integrities = ['verified', 'unverified', 'failed', 'not_available'] as const
-export const initiators = ['human', 'workload', 'cloud_service', 'cloud_internal', 'unknown'] as const
-export const outcomes = ['success', 'denied', 'failure', 'challenge', 'in_progress', 'unknown'] as const
-export const errorClasses = [
-  'access_denied',
-  'invalid_state',
-  'not_found',
-  'invalid_input',
-  'throttled',
-  'conflict',
-  'internal',
-  'other',
-] as const
-export const actorTypes = [
-  'root',
-  'user',
-  'federated_user',
-  'role_session',
-  'service_principal',
-  'managed_identity',
-  'service_account',
-  'workload_identity',
-  'cloud_service',
-  'anonymous',
-  'unknown',
-] as const
-export const credentialTypes = [
-  'long_term_key',
-  'temporary',
-  'console',
-  'token',
-  'certificate',
-  'service_key',
-  'none',
-  'unknown',
-] as const
-export const mfaValues = ['verified', 'not_used', 'unknown', 'not_applicable'] as const
-export const mfaSources = [
-  'event_claim',
-  'session_attribute',
-  'joined_signin',
-  'joined_session',
-  'derived_rule',
-  'none',
-] as const
-export const sourceClasses = ['public', 'private', 'cloud_internal', 'service', 'unknown'] as const
-export const objectTypes = [
-  'key',
-  'key_version',
-  'secret',
-  'certificate',
-  'vault',
-  'key_ring',
-  'hsm',
-  'hsm_instance',
-  'grant',
-  'alias',
-  'keystore',
-  'import_job',
-  'ekm_connection',
-  'ekm_config',
-  'key_handle',
-  'autokey_config',
-  'backup',
-  'log_sink',
-  'trail',
-  'diagnostic_setting',
-  'log_destination',
-  'audit_config',
-  'security_service',
-  'role_assignment',
-  'role_definition',
-  'identity_policy',
-  'guardrail',
-  'identity',
-  'credential',
-  'storage',
-  'snapshot',
-  'private_endpoint',
-  'resource_group',
-  'location',
-  'other',
-] as const
-export const keyStates = [
-  'enabled',
-  'disabled',
-  'pending_deletion',
-  'destroyed',
-  'pending_import',
-  'unavailable',
-  'unknown',
-] as const
-export const usedFor = [
-  's3',
-  'ebs',
-  'rds',
-  'secrets',
-  'parameters',
-  'logs',
-  'cloudtrail',
-  'disk',
-  'sql',
-  'storage',
-  'other',
-  'unknown',
-] as const
-export const settingNames = [
-  'rbac_authorization',
-  'public_network_access',
-  'network_default_action',
-  'network_bypass',
-  'network_ip_rules',
-  'purge_protection',
-  'soft_delete_days',
-  'enabled_for_deployment',
-  'enabled_for_disk_encryption',
-  'enabled_for_template_deployment',
-  'exportable',
-  'release_policy',
-  'access_justification',
-  'trusted_wrapping',
-  'endpoint',
-  'destination',
-  'filter',
-  'retention_days',
-  'multi_region',
-  'organization',
-  'log_validation',
-  'read_write_type',
-  'kms_key_id',
-  'description',
-] as const
-export const changeFlags = [
-  'bypass_lockout_check',
-  'public_principal',
-  'wildcard_principal',
-  'external_account',
-  'purge_protection_off',
-  'rbac_toggle',
-  'network_open',
-  'logging_reduced',
-  'kms_excluded',
-  'management_events_off',
-  'read_events_off',
-  'integrity_off',
-  'data_access_off',
-  'principal_exempted',
-  'policy_omitted',
-] as const
-export const parseWarnings = [
-  'unknown_operation',
-  'unknown_identity_shape',
-  'time_fallback',
-  'id_fallback',
-  'conflicting_outcome',
-  'unmapped_field',
-  'id_conflict',
-  'duplicate_json_key',
-  'rule_match',
-] as const
-export const controls = ['SC-12', 'SC-28', 'SC-28(1)', 'SC-34', 'KMS-01'] as const
-export const secondaryRoles = ['destination', 'replica', 'copy_target'] as const
 
 const party = z.strictObject({
   id: s(512, 'identifier of the party').optional(),

@@ -10,6 +10,7 @@ import type { FormatName } from '../normalize/index.ts'
 import { inspect, parse } from '../normalize/json.ts'
 import { Scanner } from '../normalize/scanner.ts'
 import { splitter } from '../normalize/splitter.ts'
+import { countUp } from './count.ts'
 import { recordNormalizer } from './normalize-record.ts'
 import { orderOf } from './order.ts'
 
@@ -55,8 +56,6 @@ export interface Intake {
   push(chunk: Buffer): void
   end(): Tally
 }
-
-const countUp = <K>(map: Map<K, number>, key: K) => map.set(key, (map.get(key) ?? 0) + 1)
 
 const SLAB_BYTES = 1024 * 1024
 let slab = Buffer.allocUnsafeSlow(SLAB_BYTES)

@@ -4,6 +4,7 @@ import { type AlertListener, type Engine, engine } from '../detect/engine.ts'
 import type { KeyEvent } from '../model/event.ts'
 import type { RejectReason, SkipReason } from '../model/outcome.ts'
 import { parse } from '../normalize/json.ts'
+import { countUp } from './count.ts'
 import { conflictId, deduplicator } from './deduplicate.ts'
 import type { Kept } from './intake.ts'
 import type { RecordNormalizer } from './normalize-record.ts'
@@ -28,8 +29,6 @@ export interface Judge {
   readonly tally: JudgeTally
   readonly engine: Engine
 }
-
-const countUp = <K>(map: Map<K, number>, key: K) => map.set(key, (map.get(key) ?? 0) + 1)
 
 export const judge = (
   normalize: RecordNormalizer,
