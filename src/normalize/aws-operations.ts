@@ -6,25 +6,8 @@
  * the configuration lists. Source of the names: the botocore service models and the CloudTrail, KMS and
  * CloudHSM user guides.
  */
-import type { ObjectType, Service } from '../model/event.ts'
-import { type Criticality, type Operation, operations } from '../model/operations.ts'
-
-export interface Mapping {
-  readonly operation: Operation
-  readonly object: ObjectType
-  readonly criticality: Criticality
-  readonly effect?: 'strengthen' | 'weaken' | 'neutral'
-  readonly ingestPath?: true
-}
-
-type Extra = Partial<Pick<Mapping, 'criticality' | 'effect' | 'ingestPath'>>
-
-const as = (operation: Operation, object: ObjectType, extra: Extra = {}): Mapping => ({
-  operation,
-  object,
-  criticality: operations[operation][1],
-  ...extra,
-})
+import type { Service } from '../model/event.ts'
+import { as, type Mapping } from './mapping.ts'
 
 const weaken = { effect: 'weaken' } as const
 const strengthen = { effect: 'strengthen' } as const

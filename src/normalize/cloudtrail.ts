@@ -2,17 +2,18 @@
  * AWS CloudTrail: one record becomes one event, a reason why it is none, or a rejection.
  * Record fields: CloudTrail user guide, "CloudTrail record contents" (event version 1.11).
  */
-import { isIP } from 'node:net'
 import { EVENT_SCHEMA_VERSION, type KeyEvent, type ParseWarning } from '../model/event.ts'
 import { operations } from '../model/operations.ts'
 import type { Normalized } from '../model/outcome.ts'
-import { awsMapping, type Mapping, sourceName } from './aws-operations.ts'
+import { addressClass, addressOf } from './address.ts'
+import { awsMapping, sourceName } from './aws-operations.ts'
 import { changeOf } from './cloudtrail-change.ts'
 import { identify } from './cloudtrail-identity.ts'
 import { cryptoOf, targetOf } from './cloudtrail-target.ts'
 import { type Format, type NormalizeSettings, type RawRecord, rejected, skipped } from './format.ts'
 import { canonical, inspect, isObject, type Json, object, requestOf, string } from './json.ts'
 import { wildcardMatch } from './key-policy.ts'
+import { controlsOf, type Mapping } from './mapping.ts'
 import type { Peek } from './scanner.ts'
 import { type Cuts, field, sha256, shortId, utc } from './text.ts'
 
@@ -135,25 +136,16 @@ const outcomeOf = (record: Json, error: KeyEvent['error']): KeyEvent['outcome'] 
   return signin === 'Failure' ? 'failure' : 'success'
 }
 
-/** RFC 1918, 6598, 3927, 4193, 4291: addresses that say nothing about a place on the internet. */
-const PRIVATE =
-  /^(10\.|127\.|169\.254\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|0\.)|^(::1?$|f[cd][0-9a-f]{2}:|fe[89ab][0-9a-f]:)/
-
-/** An address without a zone: a zone is free text. */
-const isAddress = (text: string): boolean => isIP(text) !== 0 && !text.includes('%')
-
 const networkOf = (record: Json, cuts: Cuts): KeyEvent['network'] => {
   const origin = string(record['sourceIPAddress'])
-  const ip = origin !== undefined && isAddress(origin) ? origin.toLowerCase() : undefined
+  const ip = addressOf(origin)
   const tls = object(record['tlsDetails'])
   return {
     source_ip: ip,
     source_raw: ip === undefined ? field(origin, 256, 'network.source_raw', cuts) : undefined,
     source_class:
       ip !== undefined
-        ? PRIVATE.test(ip)
-          ? 'private'
-          : 'public'
+        ? addressClass(ip)
         : origin === 'AWS Internal'
           ? 'cloud_internal'
           : origin?.endsWith('.amazonaws.com')
@@ -205,14 +197,6 @@ const logTypeOf = (record: Json): KeyEvent['source']['log_type'] => {
   return record['managementEvent'] === false || record['eventCategory'] === 'Data'
     ? 'data_access'
     : 'management'
-}
-
-const controlsOf = (mapping: Mapping, attested: boolean): KeyEvent['compliance'] => {
-  const category = operations[mapping.operation][0]
-  if (category === 'cryptographic' || mapping.object === 'storage' || mapping.object === 'snapshot')
-    return { controls: ['KMS-01', ...(attested ? (['SC-34'] as const) : []), 'SC-28', 'SC-28(1)'] }
-  if (category === 'authentication' || category === 'unknown') return undefined
-  return { controls: ['KMS-01', 'SC-12'] }
 }
 
 /** Using or reading a key changes nothing. */
