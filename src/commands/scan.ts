@@ -247,7 +247,7 @@ export const scan = async (
       keysNotListed: keys.notListed,
       detectors: detectors.length,
       problems: problemLines,
-      ungrouped: engine.ungrouped,
+      ungrouped: engine.context.ungrouped,
       paths,
     }
     if (saved !== undefined) writeText(join(SAVED_SCAN, 'summary.json'), `${JSON.stringify(summary)}\n`)

@@ -14,7 +14,7 @@ import {
 } from '../model/detector.ts'
 import type { Criticality } from '../model/operations.ts'
 import { eventFields, fieldInfo, nearest } from './fields.ts'
-import { type CompiledRule, compileRule, RuleError } from './rule.ts'
+import { type CompiledRule, compileRule, type Predicate, RuleError } from './rule.ts'
 
 export interface DetectorFile {
   /** Path as shown to people. */
@@ -38,6 +38,8 @@ export interface DetectorFacts {
   readonly title: string
   readonly description: string
   readonly severity: Criticality
+  /** Another severity for events that match one selection. */
+  readonly raise: { readonly matches: Predicate; readonly severity: Criticality } | undefined
   readonly experimental: boolean
   readonly author: string | undefined
   readonly license: string | undefined
@@ -71,7 +73,20 @@ export interface CountDetector {
   readonly timespan: string
 }
 
-export type Detector = SingleDetector | CountDetector
+export interface NoveltyDetector {
+  readonly kind: 'novelty'
+  readonly facts: DetectorFacts
+  readonly rule: CompiledRule
+  /** Fields whose combination is new, or not. */
+  readonly pair: readonly string[]
+  /** The first of these that is there must have been seen for `learnDays` before a verdict. */
+  readonly learnOn: readonly string[]
+  readonly learnDays: number
+  /** Days before that a pair must not have been seen. */
+  readonly memoryDays: number
+}
+
+export type Detector = SingleDetector | CountDetector | NoveltyDetector
 
 export interface DetectorSet {
   /** In order of id. */
@@ -86,6 +101,10 @@ export const milliseconds = (timespan: string): number =>
   Number(timespan.slice(0, -1)) * (UNITS[timespan.slice(-1)] ?? 0)
 
 const DEFAULT_BUCKET_MS = 3_600_000
+const DAY_MS = 86_400_000
+/** Contracts of novelty: a fortnight before a verdict, a month in which a pair must not have been seen. */
+const DEFAULT_LEARN = '14d'
+const DEFAULT_MEMORY = '30d'
 
 type Parsed =
   | {
@@ -93,6 +112,7 @@ type Parsed =
       readonly doc: RuleDocument
       readonly place: Place
       readonly compiled: CompiledRule
+      readonly raise: DetectorFacts['raise']
     }
   | { readonly kind: 'correlation'; readonly doc: CorrelationDocument; readonly place: Place }
 
@@ -171,7 +191,11 @@ const readDocument = (place: Place, problems: Problem[]): Parsed | undefined => 
     return undefined
   }
   try {
-    return { kind: 'rule', doc, place, compiled: compileRule(doc.detection) }
+    const raise = doc.keytrail?.raise && {
+      matches: compileRule({ ...doc.detection, condition: doc.keytrail.raise.when }).matches,
+      severity: severityOf(doc.keytrail.raise.level),
+    }
+    return { kind: 'rule', doc, place, compiled: compileRule(doc.detection), raise }
   } catch (cause) {
     if (!(cause instanceof RuleError)) throw cause
     problems.push(problemAt(place, cause.path, cause.message))
@@ -227,6 +251,7 @@ const factsOf = (one: Parsed, content_hash: string): DetectorFacts => {
     title: doc.title,
     description: doc.description ?? '',
     severity: severityOf(doc.level),
+    raise: one.kind === 'rule' ? one.raise : undefined,
     experimental:
       doc.status === 'experimental' || doc.status === 'unsupported' || doc.status === 'deprecated',
     author: doc.author || undefined,
@@ -325,10 +350,30 @@ export const defineDetectors = (files: readonly DetectorFile[]): DetectorSet => 
   }
   for (const one of accepted) {
     if (one.kind !== 'rule' || silent.has(one)) continue
-    const by = one.doc.keytrail?.by
-    const wrong = unknownFields(by ?? [])
+    const { by, kind, pair, learn_on, learn, memory } = one.doc.keytrail ?? {}
+    const named = Object.entries({ by, pair, learn_on: list(learn_on) })
+    const [wrong] = named.flatMap(([name, fields]) => {
+      const message = unknownFields(fields ?? [])
+      return message === undefined ? [] : [{ name, message }]
+    })
     if (wrong !== undefined) {
-      problems.push(problemAt(one.place, ['keytrail', 'by'], wrong))
+      problems.push(problemAt(one.place, ['keytrail', wrong.name], wrong.message))
+      continue
+    }
+    if (kind === 'novelty') {
+      if (pair === undefined || learn_on === undefined) {
+        problems.push(problemAt(one.place, ['keytrail', 'kind'], 'novelty needs pair and learn_on'))
+        continue
+      }
+      detectors.push({
+        kind,
+        facts: factsOf(one, contentHash([one.doc])),
+        rule: one.compiled,
+        pair,
+        learnOn: list(learn_on),
+        learnDays: Math.ceil(milliseconds(learn ?? DEFAULT_LEARN) / DAY_MS),
+        memoryDays: Math.ceil(milliseconds(memory ?? DEFAULT_MEMORY) / DAY_MS),
+      })
       continue
     }
     detectors.push({

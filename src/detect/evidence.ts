@@ -1,14 +1,7 @@
-/** What an alert shows of the events behind it. */
+/** How an event reads in an alert. */
 import { shorten } from '../model/clip.ts'
 import type { KeyEvent } from '../model/event.ts'
-
-/** The little that must be remembered of an event that counts. */
-export interface Witness {
-  readonly eventId: string
-  readonly time: string
-  readonly summary: string
-  readonly rawRef: string
-}
+import type { Note } from './series.ts'
 
 /** One line: when, what, by whom, on what, from where, with which result. */
 export const summaryOf = (event: KeyEvent): string => {
@@ -22,29 +15,7 @@ export const summaryOf = (event: KeyEvent): string => {
   return shorten(parts.join(''), 512) // joined, not added up: thousands of these are held, and a joined text is the smallest
 }
 
-export const witness = (event: KeyEvent): Witness => ({
-  eventId: event.event_id,
-  time: event.time.event,
-  summary: summaryOf(event),
-  rawRef: event.raw_ref,
-})
+export const noteOf = (event: KeyEvent): Note => ({ summary: summaryOf(event), raw_ref: event.raw_ref })
 
-export const MAX_EVENT_IDS = 50
-export const MAX_SAMPLES = 5
-
-/** Collects witnesses in judge order: the first 50 ids, the first five lines, and the total. */
-export class Evidence {
-  readonly eventIds: string[] = []
-  readonly sample: { summary: string; raw_ref: string }[] = []
-  total = 0
-  first = ''
-  last = ''
-
-  add(one: Witness): void {
-    if (this.total === 0) this.first = one.time
-    this.last = one.time
-    this.total++
-    if (this.eventIds.length < MAX_EVENT_IDS) this.eventIds.push(one.eventId)
-    if (this.sample.length < MAX_SAMPLES) this.sample.push({ summary: one.summary, raw_ref: one.rawRef })
-  }
-}
+/** RFC 3339 of milliseconds since 1970; whole seconds without a fraction, as most records write them. */
+export const timeText = (at: number): string => new Date(at).toISOString().replace('.000Z', 'Z')

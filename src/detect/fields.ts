@@ -1,6 +1,7 @@
 /** The fields of `kms.event.v1` as rules name them: dotted names, their closed values, and fast access. */
 import { z } from 'zod'
 import { type KeyEvent, keyEvent } from '../model/event.ts'
+import { derivedFields } from './derived.ts'
 
 interface FieldInfo {
   /** Closed set of values, if the field has one. */
@@ -48,6 +49,7 @@ const mapOf = (name: string): string | undefined => {
 export const fieldInfo = (name: string): FieldInfo | undefined => {
   const info = eventFields.get(name)
   if (info !== undefined) return info
+  if (derivedFields.has(name)) return {}
   return mapOf(name) === undefined ? undefined : {}
 }
 
@@ -99,6 +101,8 @@ const step = (value: unknown, path: readonly string[], from: number): unknown =>
 
 /** Reads a field: a scalar, a list of them, or `undefined` when it is absent. */
 export const getter = (name: string): Getter => {
+  const derived = derivedFields.get(name)
+  if (derived !== undefined) return derived
   const map = eventFields.has(name) ? undefined : mapOf(name)
   const path = map === undefined ? name.split('.') : [...map.split('.'), name.slice(map.length + 1)]
   const [a = '', b = ''] = path

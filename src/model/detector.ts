@@ -41,8 +41,27 @@ const extension = z
       .optional(),
     axis: z.enum(['key', 'actor', 'account', 'all']).describe('what the state is keyed by').optional(),
     kind: z
-      .enum(['rate', 'breadth'])
-      .describe('kind of evidence; without a calibration the correlation decides')
+      .enum(['rate', 'breadth', 'novelty'])
+      .describe('kind of evidence; without a calibration the correlation decides rate and breadth')
+      .optional(),
+    pair: z
+      .array(name('field'))
+      .min(1)
+      .max(8)
+      .describe('novelty: the combination that is new, or not')
+      .optional(),
+    learn_on: z
+      .union([name('field'), z.array(name('field')).min(1).max(4)])
+      .describe('novelty: what must have been seen for a while before a verdict; the first that is there')
+      .optional(),
+    learn: timespan('novelty: for how long, 14d unless said otherwise').optional(),
+    memory: timespan('novelty: time in which the pair was not seen, 30d unless said otherwise').optional(),
+    raise: z
+      .strictObject({
+        when: name('selection of the rule'),
+        level: z.enum(levels).describe('severity of events that match it'),
+      })
+      .describe('another severity for some of the events')
       .optional(),
   })
   .describe('what Sigma cannot say')

@@ -1,6 +1,8 @@
 /** The judge: records in order, without duplicates, become events; detectors see them; everything is counted. */
 import type { Detector } from '../detect/definition.ts'
-import { type AlertListener, type Engine, engine } from '../detect/engine.ts'
+import { type Engine, engine } from '../detect/engine.ts'
+import { MemoryState } from '../detect/state.ts'
+import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
 import type { RejectReason, SkipReason } from '../model/outcome.ts'
 import { parse } from '../normalize/json.ts'
@@ -30,13 +32,29 @@ export interface Judge {
   readonly engine: Engine
 }
 
+/** Groups that fell silent are forgotten after as many events. */
+const SWEEP_EVENTS = 65_536
+
 export const judge = (
   normalize: RecordNormalizer,
   detectors: readonly Detector[],
-  onAlert: AlertListener,
+  onAlert: (alert: Alert) => void,
   onEvent: (event: KeyEvent, at: number) => void,
 ): Judge => {
-  const detecting = engine(detectors, onAlert)
+  const state = new MemoryState()
+  const detecting = engine(
+    detectors.filter(({ facts }) => !facts.experimental),
+    {
+      state,
+      finalizeMs: 0,
+      revisions: 'last',
+      onAlert,
+      onFault: (_, cause) => {
+        throw cause
+      },
+    },
+  )
+  let judged = 0
   const verdictOf = deduplicator()
   const tally: JudgeTally = {
     kept: 0,
@@ -86,10 +104,12 @@ export const judge = (
       }
       count(event)
       const at = Date.parse(event.time.event)
-      detecting.judge(event, at)
+      detecting.tick(at, state.due(at))
+      for (const plan of detecting.match(event, at)) plan.fold()
+      if (++judged % SWEEP_EVENTS === 0) state.sweep(at)
       onEvent(event, at)
     },
-    finish: () => detecting.finish(),
+    finish: () => detecting.tick(Number.POSITIVE_INFINITY, state.due(Number.POSITIVE_INFINITY)),
     tally,
     engine: detecting,
   }

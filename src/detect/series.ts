@@ -1,0 +1,165 @@
+/**
+ * The events that one group of a correlation remembers, and exact counts over a window that slides over event
+ * time, both ends inclusive. Events may come in any order; what is answered depends on the events alone.
+ *
+ * Entries are held in chunks as long as the window, so that any window lies within two of them and a journal
+ * can give back one stretch of time without the rest.
+ */
+
+/** One event that counts. */
+export interface Entry {
+  /** Event time, milliseconds since 1970. */
+  readonly at: number
+  /** What is counted: the action, or the value of a field. */
+  readonly value: string
+  readonly eventId: string
+  /** How it reads in an alert: only for the first few of a chunk. */
+  readonly note?: Note | undefined
+}
+
+export interface Note {
+  readonly summary: string
+  readonly raw_ref: string
+}
+
+/** Entries of a chunk that carry their note: as many as an alert shows. */
+const NOTES = 5
+
+type Counts = Map<string, number>
+
+const countIn = (counts: Counts, value: string) => counts.set(value, (counts.get(value) ?? 0) + 1)
+const countOut = (counts: Counts, value: string) => {
+  const left = (counts.get(value) ?? 1) - 1
+  if (left === 0) counts.delete(value)
+  else counts.set(value, left)
+}
+
+/** Index of the first entry later than `at`. */
+const indexAfter = (entries: readonly Entry[], at: number): number => {
+  let low = 0
+  let high = entries.length
+  if (high === 0 || (entries[high - 1]?.at ?? 0) <= at) return high
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((entries[middle]?.at ?? 0) <= at) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** A window whose end at `at` meets the condition. */
+export interface Crossing {
+  readonly at: number
+  readonly observed: number
+}
+
+export class Series {
+  readonly timespanMs: number
+  /** Entries by number of the chunk, in order of time. A number that is missing has not been looked up. */
+  readonly chunks = new Map<number, Entry[]>()
+  /** Distinct values in [end - timespan, end]: what the last question in order left behind. */
+  #counts: Counts = new Map()
+  #end = Number.NEGATIVE_INFINITY
+
+  constructor(timespanMs: number) {
+    this.timespanMs = timespanMs
+  }
+
+  chunkOf(at: number): number {
+    return Math.floor(at / this.timespanMs)
+  }
+
+  /** Puts an entry in its place. `note` is asked for the first few of a chunk only. @returns the entry */
+  add(at: number, value: string, eventId: string, note: () => Note): Entry {
+    const number = this.chunkOf(at)
+    let entries = this.chunks.get(number)
+    if (entries === undefined) {
+      entries = []
+      this.chunks.set(number, entries)
+    }
+    const entry: Entry = { at, value, eventId, note: entries.length < NOTES ? note() : undefined }
+    const index = indexAfter(entries, at)
+    if (index === entries.length) entries.push(entry)
+    else entries.splice(index, 0, entry)
+    if (at <= this.#end && at >= this.#end - this.timespanMs) countIn(this.#counts, value)
+    return entry
+  }
+
+  /** Forgets chunks that no window ending at `at` or later reaches. */
+  forgetBefore(at: number): void {
+    const oldest = this.chunkOf(at - this.timespanMs)
+    for (const number of this.chunks.keys()) if (number < oldest) this.chunks.delete(number)
+  }
+
+  /** Nothing of it is needed for windows that end at `at` or later. */
+  isOver(at: number): boolean {
+    return this.chunks.size === 0 || Math.max(...this.chunks.keys()) < this.chunkOf(at - this.timespanMs)
+  }
+
+  /** Entries in [from, to], in order of time. */
+  *between(from: number, to: number): Generator<Entry> {
+    for (let number = this.chunkOf(from); number <= this.chunkOf(to); number++) {
+      const entries = this.chunks.get(number)
+      if (entries === undefined) continue
+      for (let index = indexAfter(entries, from - 1); index < entries.length; index++) {
+        const entry = entries[index]
+        if (entry === undefined || entry.at > to) break
+        yield entry
+      }
+    }
+  }
+
+  /** Whether an entry lies in (at, at + timespan]: then `at` also belongs to windows that end later. */
+  hasLater(at: number): boolean {
+    const number = this.chunkOf(at)
+    const own = this.chunks.get(number)
+    if (own !== undefined && indexAfter(own, at) < own.length) return true
+    const next = this.chunks.get(number + 1)?.[0]
+    return next !== undefined && next.at <= at + this.timespanMs
+  }
+
+  /** Distinct values in [at - timespan, at]. Asked in order of time it costs only what came and went. */
+  countAt(at: number): number {
+    const back = this.timespanMs
+    if (at < this.#end || at - this.#end > back) {
+      this.#counts = new Map()
+      for (const { value } of this.between(at - back, at)) countIn(this.#counts, value)
+    } else if (at > this.#end) {
+      for (const { value } of this.between(this.#end + 1, at)) countIn(this.#counts, value)
+      for (const { value } of this.between(this.#end - back, at - back - 1)) countOut(this.#counts, value)
+    }
+    this.#end = at
+    return this.#counts.size
+  }
+
+  /**
+   * The windows that an entry at `at` made meet the condition: those that end at it or at a later entry, and
+   * hold at least `threshold` distinct values now.
+   */
+  crossings(at: number, threshold: number): Crossing[] {
+    const back = this.timespanMs
+    const near = new Set<string>()
+    for (const { value } of this.between(at - back, at + back)) if (near.add(value).size >= threshold) break
+    if (near.size < threshold) return []
+    const counts: Counts = new Map()
+    for (const { value } of this.between(at - back, at)) countIn(counts, value)
+    const found: Crossing[] = counts.size >= threshold ? [{ at, observed: counts.size }] : []
+    const leaving = this.between(at - back, at + back)
+    let oldest = leaving.next()
+    let end = at
+    const take = (observed: number) => {
+      if (observed >= threshold && end > at) found.push({ at: end, observed })
+    }
+    for (const entry of this.between(at + 1, at + back)) {
+      if (entry.at > end) {
+        take(counts.size)
+        end = entry.at
+      }
+      countIn(counts, entry.value)
+      for (; !oldest.done && oldest.value.at < end - back; oldest = leaving.next())
+        countOut(counts, oldest.value.value)
+    }
+    take(counts.size)
+    return found
+  }
+}

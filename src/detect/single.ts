@@ -1,0 +1,72 @@
+/** Detectors that decide from one event: one alert per action, or one per group and bucket of time. */
+import type { SingleDetector } from './definition.ts'
+import type { Context, Plan, Step } from './engine.ts'
+import { noteOf } from './evidence.ts'
+import { begin, type Opened, raise, witness } from './opened.ts'
+import { entityOf, groupReader, severityOf, signalId } from './signal.ts'
+
+export const singleStep = (detector: SingleDetector, context: Context): Step => {
+  const { facts, rule, group } = detector
+  const { state } = context
+  const about = { threshold: 1, timespan: '0s' }
+  const read = groupReader(group?.by ?? [])
+  return (event, at): Plan | undefined => {
+    if (!rule.matches(event)) return undefined
+    const values = read(event)
+    if (values === undefined) {
+      context.ungrouped++
+      return undefined
+    }
+    if (group === undefined || group.bucketMs === 0) {
+      const alertId = signalId(facts, [event.action_id])
+      const shared = event.action_id === event.event_id ? undefined : `told|${alertId}`
+      return {
+        needs(wants) {
+          if (shared !== undefined) wants.value(shared) // copies of one action are one alert
+        },
+        fold() {
+          if (shared !== undefined) {
+            if (state.get(shared) !== undefined) return
+            state.put(shared, { at }, at + context.finalizeMs)
+          }
+          const { key_id, account } = event.target
+          const entity = { key_id, principal: event.actor.principal, account: account ?? event.actor.account }
+          const opened = begin(facts, event, {
+            ...about,
+            severity: severityOf(facts, event),
+            alertId,
+            entity,
+          })
+          opened.draft.observed = 1
+          witness(opened, event.event_id, event.time.event, noteOf(event))
+          context.tellOnce(opened)
+        },
+      }
+    }
+    const bucket = Math.floor(at / group.bucketMs) * group.bucketMs
+    const due = bucket + group.bucketMs + context.finalizeMs
+    const key = `open|${facts.id}|${facts.version}|${values.join('|')}|${bucket}`
+    return {
+      needs: (wants) => wants.value(key),
+      fold() {
+        const known = state.get(key) as Opened | undefined // only these are kept under this key
+        const opened =
+          known ??
+          begin(facts, event, {
+            ...about,
+            severity: severityOf(facts, event),
+            alertId: signalId(facts, [...values, bucket]),
+            entity: entityOf(group.by, values),
+          })
+        witness(opened, event.event_id, event.time.event, noteOf(event))
+        if (known === undefined) {
+          opened.draft.observed = 1
+          opened.next = 10
+          context.tell(opened)
+        } else if (raise(opened, opened.draft.evidence.total, Date.parse(opened.draft.window.start), at))
+          context.tell(opened)
+        state.put(key, opened, due)
+      },
+    }
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * What detectors remember between events, behind a port: a scan keeps it in memory, a journal keeps it on disk
+ * and lends the part that the next events need.
+ *
+ * A value is a small JSON object under a key, with the time until which it is needed. What begins with `open|`
+ * or `wait|` is handed back to the engine when that time has come; everything else may then be forgotten.
+ */
+import { type Entry, Series } from './series.ts'
+
+export interface State {
+  get(key: string): object | undefined
+  /** `undefined` removes it. `due`: milliseconds since 1970, event time. */
+  put(key: string, value: object | undefined, due: number): void
+  /** The series of a group, made when there is none. */
+  series(name: string, timespanMs: number): Series
+  /** An entry was added to a series. */
+  added(name: string, chunk: number, entry: Entry, due: number): void
+}
+
+/** What an event needs of the state, so that it can be fetched before. */
+export interface Wants {
+  value(key: string): void
+  chunk(name: string, timespanMs: number, chunk: number): void
+}
+
+export const isTimed = (key: string): boolean => key.startsWith('open|') || key.startsWith('wait|')
+
+/** State of one run over ordered events: nothing is fetched, nothing written, and what is over is forgotten. */
+export class MemoryState implements State {
+  readonly #values = new Map<string, object>()
+  readonly #timed = new Map<string, { readonly value: object; readonly due: number }>()
+  readonly #series = new Map<string, Series>()
+  #nextDue = Number.POSITIVE_INFINITY
+
+  get(key: string): object | undefined {
+    return isTimed(key) ? this.#timed.get(key)?.value : this.#values.get(key)
+  }
+
+  put(key: string, value: object | undefined, due: number): void {
+    if (!isTimed(key)) {
+      if (value === undefined) this.#values.delete(key)
+      else this.#values.set(key, value)
+    } else if (value === undefined) this.#timed.delete(key)
+    else {
+      this.#timed.set(key, { value, due })
+      this.#nextDue = Math.min(this.#nextDue, due)
+    }
+  }
+
+  series(name: string, timespanMs: number): Series {
+    let series = this.#series.get(name)
+    if (series === undefined) {
+      series = new Series(timespanMs)
+      this.#series.set(name, series)
+    }
+    return series
+  }
+
+  /** Events come in order: what lies before the window is never asked for again. */
+  added(name: string, _chunk: number, { at }: Entry): void {
+    this.#series.get(name)?.forgetBefore(at)
+  }
+
+  /** Keys whose time has come. */
+  due(now: number): string[] {
+    if (now < this.#nextDue) return []
+    const keys: string[] = []
+    this.#nextDue = Number.POSITIVE_INFINITY
+    for (const [key, { due }] of this.#timed) {
+      if (due <= now) keys.push(key)
+      else this.#nextDue = Math.min(this.#nextDue, due)
+    }
+    return keys
+  }
+
+  /** Forgets groups that have been silent for longer than their window. */
+  sweep(now: number): void {
+    for (const [name, series] of this.#series) if (series.isOver(now)) this.#series.delete(name)
+  }
+}
