@@ -69,6 +69,16 @@ program
   })
 
 program
+  .command('run')
+  .description('read sources, judge, keep a journal and forward, until it is stopped')
+  .option('--config <file>', 'configuration', 'keytrail.yml')
+  .option('--once', 'read what is there, deliver it, and stop', false)
+  .action(async (options) => {
+    const { run } = await import('./commands/run.ts')
+    exitCode = await run(options, abort.signal)
+  })
+
+program
   .command('explain')
   .description('tell one alert in full: what, evidence, what to decide, what the detector cannot see')
   .argument('<alert>', 'first digits of the alert id')

@@ -74,7 +74,10 @@ export const readFiles = async (
   signal?: AbortSignal,
 ): Promise<void> => {
   for (let file = next(); file !== undefined && !signal?.aborted; file = next()) {
-    const reader = intake({ ...options, feed_id: 'scan', transport: 'file', place: file.path }, listener)
+    const reader = intake(
+      { ...options, received: () => options.received, feed_id: 'scan', transport: 'file', place: file.path },
+      listener,
+    )
     const failure = await readFile(file, (chunk) => {
       signal?.throwIfAborted()
       reader.push(chunk)

@@ -26,7 +26,7 @@ const alertsOf = (detector: Detector, records: readonly unknown[]): Alert[] => {
       feed_id: 'test',
       transport: 'file',
       place: 'case',
-      received: '2026-01-01T00:00:00Z',
+      received: () => '2026-01-01T00:00:00Z',
       settings: defaultConfig,
       strict: true,
     },

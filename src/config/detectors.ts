@@ -45,7 +45,11 @@ const readText = (path: string): DetectorFile => {
  * @param folders named by the operator, added to ours
  * @param withOwn whether ours are loaded, too
  */
-export const loadDetectors = (folders: readonly string[], withOwn: boolean): DetectorSet => {
+export const loadDetectors = (
+  folders: readonly string[],
+  withOwn: boolean,
+): DetectorSet & { readonly files: readonly DetectorFile[] } => {
   const paths = [...(withOwn ? [ownDetectors()] : []), ...folders].flatMap(detectorFiles)
-  return defineDetectors([...new Set(paths.map((path) => resolve(path)))].map(readText))
+  const files = [...new Set(paths.map((path) => resolve(path)))].map(readText)
+  return { ...defineDetectors(files), files }
 }

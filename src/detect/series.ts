@@ -91,6 +91,11 @@ export class Series {
     for (const number of this.chunks.keys()) if (number < oldest) this.chunks.delete(number)
   }
 
+  /** Forgets chunks that the next question in order does not reach. */
+  forgetOld(): void {
+    this.forgetBefore(this.#end)
+  }
+
   /** Nothing of it is needed for windows that end at `at` or later. */
   isOver(at: number): boolean {
     return this.chunks.size === 0 || Math.max(...this.chunks.keys()) < this.chunkOf(at - this.timespanMs)

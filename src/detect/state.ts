@@ -3,7 +3,7 @@
  * and lends the part that the next events need.
  *
  * A value is a small JSON object under a key, with the time until which it is needed. What begins with `open|`
- * or `wait|` is handed back to the engine when that time has come; everything else may then be forgotten.
+ * is handed back to the engine when that time has come; everything else may then be forgotten.
  */
 import { type Entry, Series } from './series.ts'
 
@@ -23,7 +23,7 @@ export interface Wants {
   chunk(name: string, timespanMs: number, chunk: number): void
 }
 
-export const isTimed = (key: string): boolean => key.startsWith('open|') || key.startsWith('wait|')
+export const isTimed = (key: string): boolean => key.startsWith('open|')
 
 /** State of one run over ordered events: nothing is fetched, nothing written, and what is over is forgotten. */
 export class MemoryState implements State {

@@ -2,7 +2,17 @@
  * Files as a source: paths, folders, globs and standard input; plain, gzip and zstd, told by their first
  * bytes. Memory does not grow with the file, and a decompression bomb is stopped on the way.
  */
-import { createReadStream, globSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
+import {
+  closeSync,
+  createReadStream,
+  globSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  statSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { Readable, type Transform } from 'node:stream'
 import { constants, createGunzip, createZstdDecompress, gunzipSync, zstdDecompressSync } from 'node:zlib'
@@ -83,6 +93,17 @@ const packingOf = (head: Buffer): Packing => {
   return head.length >= 4 && head.readUInt32LE(0) === 0xfd2fb528 ? 'zstd' : 'plain'
 }
 
+/** Whether a file is compressed, by its first bytes. */
+export const isPacked = (path: string): boolean => {
+  const file = openSync(path, 'r')
+  try {
+    const head = Buffer.alloc(4)
+    return packingOf(head.subarray(0, readSync(file, head))) !== 'plain'
+  } finally {
+    closeSync(file)
+  }
+}
+
 /** What the end of a gzip file says of its size: decompressing into one buffer of that size saves a copy. */
 const sizeHint = (bytes: Buffer): number =>
   Math.min(
@@ -146,7 +167,10 @@ const failureOf = (cause: unknown, packed: boolean): ReadFailure => {
   return { reason: zlib ? 'corrupt' : 'unreadable', detail: message }
 }
 
-const stream = async (input: Readable, push: (chunk: Buffer) => void): Promise<ReadFailure | undefined> => {
+/** May ask to wait before more comes. */
+type Push = (chunk: Buffer) => void | Promise<void>
+
+const stream = async (input: Readable, push: Push): Promise<ReadFailure | undefined> => {
   let packing: Packing = 'plain'
   try {
     const chunks = input[Symbol.asyncIterator]() as AsyncIterator<Buffer> // file streams without encoding give buffers
@@ -176,7 +200,7 @@ const stream = async (input: Readable, push: (chunk: Buffer) => void): Promise<R
       for (let at = 0; at < held.length; at++) yield held.subarray(at, at + 1)
     }
     if (packing === 'plain') {
-      for await (const chunk of rest()) push(chunk)
+      for await (const chunk of rest()) await push(chunk)
       return undefined
     }
     const unpack = decompressor(packing)
@@ -197,7 +221,7 @@ const stream = async (input: Readable, push: (chunk: Buffer) => void): Promise<R
         outMark = out
         inMark = unpack.bytesWritten
       }
-      push(chunk)
+      await push(chunk)
     }
     if (packing === 'zstd' && unpack.bytesWritten < fed) return { reason: 'corrupt', detail: SEVERAL_FRAMES }
     return undefined
@@ -210,24 +234,22 @@ const stream = async (input: Readable, push: (chunk: Buffer) => void): Promise<R
 
 /**
  * Reads one file and pushes its decompressed bytes. What could be read before a failure has been pushed.
+ * @param start place to begin at in a file that is not compressed
  * @returns the failure, if there was one
  */
-export const readFile = async (
-  file: InputFile,
-  push: (chunk: Buffer) => void,
-): Promise<ReadFailure | undefined> => {
+export const readFile = async (file: InputFile, push: Push, start = 0): Promise<ReadFailure | undefined> => {
   if (file.failure !== undefined) return { reason: 'unreadable', detail: file.failure }
   if (file.path === '-') return stream(process.stdin, push)
   try {
-    if (file.bytes > 0 && file.bytes <= SMALL_BYTES) {
+    if (start === 0 && file.bytes > 0 && file.bytes <= SMALL_BYTES) {
       const bytes = readSmall(file.path)
       if (bytes !== undefined) {
-        push(bytes)
+        await push(bytes)
         return undefined
       }
     }
   } catch (cause) {
     return failureOf(cause, false)
   }
-  return stream(createReadStream(file.path, { highWaterMark: CHUNK_BYTES }), push)
+  return stream(createReadStream(file.path, { highWaterMark: CHUNK_BYTES, start }), push)
 }

@@ -1,10 +1,115 @@
-/** The configuration that `scan` reads with `--config`; `run` will add its sources and sinks to it. */
+/** The configuration: what `run` reads from and writes to, and how records are read. `scan` needs none. */
 import { z } from 'zod'
 
 const pattern = (about: string) => z.string().min(1).max(2048).describe(about)
+const path = (about: string) => z.string().min(1).max(4096).describe(about)
+
+/** Texts that are never written in the file itself; the schema tells editors how. */
+export const SECRET = /^\$\{(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)\}$/
+const secret = (about: string) =>
+  z
+    .string()
+    .regex(SECRET, 'a secret is named, not written: \u0024{env:NAME} or \u0024{file:path}')
+    .describe(about)
+    .meta({ secret: true })
+
+const filesSource = z
+  .strictObject({
+    type: z.literal('files'),
+    paths: z
+      .array(path('folder, file or pattern'))
+      .min(1)
+      .max(1000)
+      .describe('what is read, and watched for more'),
+    start: z
+      .enum(['beginning', 'end'])
+      .describe('where a file begins that was never read before: `end` passes over what is there already'),
+  })
+  .describe('log files, plain, gzip or zstd')
+
+const ndjsonSink = z
+  .strictObject({
+    type: z.literal('ndjson'),
+    events: path('file for the normalized feed').optional(),
+    alerts: path('file for alerts').optional(),
+  })
+  .refine(({ events, alerts }) => events !== undefined || alerts !== undefined, 'name events, alerts or both')
+  .describe('files with one JSON object a line')
+
+const consoleSink = z
+  .strictObject({
+    type: z.literal('console'),
+    format: z.enum(['text', 'json']).describe('for people or for programs').default('text'),
+  })
+  .describe('alerts on standard output')
+
+const id = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,63}$/)
+  .describe('name: small letters, digits, hyphens')
+
+const GIB = 1024 ** 3
 
 export const config = z
   .strictObject({
+    data: path('data directory: the journal lives here, on a local disk').default('.keytrail/data'),
+    sources: z
+      .record(id, z.discriminatedUnion('type', [filesSource]))
+      .describe('where records come from; the name is the feed id')
+      .default({}),
+    sinks: z
+      .record(id, z.discriminatedUnion('type', [ndjsonSink, consoleSink]))
+      .describe('where the feed and the alerts go')
+      .default({}),
+    detectors: z
+      .strictObject({
+        folders: z.array(path('folder of detectors')).max(100).describe('detectors of your own').default([]),
+        default: z.boolean().describe('load the detectors that come with Keytrail').default(true),
+        disable: z
+          .array(pattern('detector id'))
+          .max(1000)
+          .describe('detectors that are not used')
+          .default([]),
+      })
+      .describe('what looks for attacks')
+      .prefault({}),
+    journal: z
+      .strictObject({
+        keep_days: z
+          .int()
+          .min(1)
+          .max(3650)
+          .describe('days that blocks are kept after every sink has them')
+          .default(7),
+        keep_bytes: z
+          .int()
+          .min(1)
+          .describe('bytes that are kept at most after every sink has them')
+          .default(10 * GIB),
+        budget_bytes: z
+          .int()
+          .min(1)
+          .describe('bytes that a sink may be behind before reading stops; nothing is dropped')
+          .default(10 * GIB),
+      })
+      .describe('how much history the journal holds')
+      .prefault({}),
+    http: z
+      .strictObject({
+        listen: z
+          .string()
+          .regex(/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/, 'address and port, such as 127.0.0.1:9470')
+          .describe('address and port'),
+        token: secret(
+          'bearer token that /status asks for; without one it answers on loopback only',
+        ).optional(),
+      })
+      .describe('/healthz, /readyz and /status')
+      .optional(),
+    log: z
+      .enum(['debug', 'info', 'warn', 'error'])
+      .describe('least severity of what is logged on standard error')
+      .default('info'),
     ingest_path: z
       .array(pattern('name or ARN of a log bucket, log group, rule or destination'))
       .max(1000)

@@ -38,6 +38,48 @@ export const errors = {
     retry: true,
     remedy: 'Run again with --workers 1 and report the text above.',
   },
+  'http.listen': {
+    exitCode: 2,
+    retry: false,
+    remedy: 'Name a free address and port under http.listen.',
+  },
+  'journal.missing': {
+    exitCode: 2,
+    retry: false,
+    remedy: 'Name the data directory with --data, or start `keytrail run` first.',
+  },
+  'journal.locked': {
+    exitCode: 2,
+    retry: false,
+    remedy: 'One process judges per data directory: stop the other one, or name another directory.',
+  },
+  'journal.network': {
+    exitCode: 2,
+    retry: false,
+    remedy:
+      'Put the data directory on a local disk: a network file system cannot promise what a journal needs.',
+  },
+  'journal.version': {
+    exitCode: 2,
+    retry: false,
+    remedy: 'Use the version of Keytrail that wrote it, or name an empty data directory.',
+  },
+  'journal.damaged': {
+    exitCode: 1,
+    retry: false,
+    remedy: 'Run `keytrail journal check`, keep a copy of the data directory, and restore it from a backup.',
+  },
+  'journal.fsync': {
+    exitCode: 70,
+    retry: false,
+    remedy:
+      'The disk did not confirm a write. Check it, then start again: everything that was acknowledged is safe.',
+  },
+  'journal.io': {
+    exitCode: 1,
+    retry: true,
+    remedy: 'Check the disk of the data directory: space, permissions, cables.',
+  },
   'internal.fault': {
     exitCode: 1,
     retry: false,
@@ -65,3 +107,10 @@ export class KeytrailError extends Error {
     return errors[this.code].remedy
   }
 }
+
+/** What an unknown failure says. */
+export const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
+
+/** The entry of the table that a failure belongs to. */
+export const errorCodeOf = (cause: unknown): ErrorCode =>
+  cause instanceof KeytrailError ? cause.code : 'internal.fault'

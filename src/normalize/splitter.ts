@@ -16,8 +16,10 @@ const MAX_LINE_BYTES = 64 * 1024
 export interface Listener {
   /** A whole value. The bytes are only lent: copy what must last. */
   value(bytes: Buffer, start: number, end: number, scanner: Scanner): void
-  /** Something that is no value, or one over a limit. */
-  broken(reason: RejectReason): void
+  /** Something that is no value, or one over a limit; the bytes are what was held of it, lent. */
+  broken(reason: RejectReason, bytes: Buffer): void
+  /** Everything before this place is complete: reading may begin again here. */
+  boundary?(offset: number): void
 }
 
 export interface Splitter {
@@ -39,6 +41,10 @@ const COMMA = 0x2c
 const SPACE = 0x20
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
+
+const NOTHING = Buffer.alloc(0)
+/** Bytes kept of a value that is passed over. */
+const HEAD_BYTES = 64 * 1024
 
 type Mode =
   /** between values */
@@ -63,6 +69,8 @@ export const splitter = (listener: Listener): Splitter => {
   let inObject = false
   let carry: Buffer[] = []
   let carried = 0
+  /** Bytes before what is carried. */
+  let begin = 0
   let wanted = 0
   let discard: Discard | undefined
   let sawContainer = false
@@ -77,8 +85,8 @@ export const splitter = (listener: Listener): Splitter => {
   /** The last byte of `},` that was seen while an element is lost. */
   let ending = 0
 
-  const startDiscard = (reason: RejectReason, back: Mode, depth = 0) => {
-    discard = new Discard(reason, depth)
+  const startDiscard = (reason: RejectReason, back: Mode, head: Buffer, depth = 0) => {
+    discard = new Discard(reason, Buffer.from(head.subarray(0, HEAD_BYTES)), depth)
     resume = back
     mode = 'discard'
   }
@@ -90,7 +98,7 @@ export const splitter = (listener: Listener): Splitter => {
   const restart = (bytes: Buffer, from: number, to: number): number | undefined => {
     for (let at = bytes.indexOf(NEWLINE, from); at >= 0 && at < to; at = bytes.indexOf(NEWLINE, at + 1)) {
       if (bytes[at + 1] !== OPEN_OBJECT) continue
-      listener.broken('broken_json')
+      listener.broken('broken_json', bytes.subarray(from, at))
       if (mode !== 'top') loose = true
       mode = 'top'
       return at + 1
@@ -105,7 +113,7 @@ export const splitter = (listener: Listener): Splitter => {
     const status = scanner.scan(bytes, at, bytes.length, mode === 'top')
     switch (status) {
       case 'done':
-        if (scanner.end - at > MAX_VALUE_BYTES) listener.broken('too_large')
+        if (scanner.end - at > MAX_VALUE_BYTES) listener.broken('too_large', bytes.subarray(at, scanner.end))
         else listener.value(bytes, at, scanner.end, scanner)
         return scanner.end
       case 'array':
@@ -116,7 +124,7 @@ export const splitter = (listener: Listener): Splitter => {
       case 'broken': {
         const next = restart(bytes, at, scanner.end + 1)
         if (next !== undefined) return next
-        listener.broken('broken_json') // cut off, or a control character in a text
+        listener.broken('broken_json', bytes.subarray(at, scanner.end)) // cut off, or a control character in a text
         if (bytes[scanner.end] !== OPEN_OBJECT) {
           if (back === 'top') {
             mode = 'garbage'
@@ -131,7 +139,7 @@ export const splitter = (listener: Listener): Splitter => {
       case 'deep': {
         const next = restart(bytes, at, scanner.end)
         if (next !== undefined) return next
-        startDiscard('too_deep', back)
+        startDiscard('too_deep', back, bytes.subarray(at))
         return at
       }
       case 'incomplete': {
@@ -139,10 +147,10 @@ export const splitter = (listener: Listener): Splitter => {
         const next = restart(bytes, at, bytes.length)
         if (next !== undefined) return next
         if (!finished) {
-          startDiscard('too_large', back)
+          startDiscard('too_large', back, bytes.subarray(at))
           return at
         }
-        listener.broken(bytes.length - at > MAX_VALUE_BYTES ? 'too_large' : 'broken_json')
+        listener.broken(bytes.length - at > MAX_VALUE_BYTES ? 'too_large' : 'broken_json', bytes.subarray(at))
         mode = 'top'
         return bytes.length
       }
@@ -178,7 +186,7 @@ export const splitter = (listener: Listener): Splitter => {
       return at + 1
     }
     if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) return value(bytes, at)
-    listener.broken('unknown_format')
+    listener.broken('unknown_format', bytes.subarray(at, at + 1))
     mode = 'scalar'
     inText = escaped = false
     return at
@@ -226,11 +234,11 @@ export const splitter = (listener: Listener): Splitter => {
     const next = restart(bytes, at, status === 'broken' ? scanner.end + 1 : bytes.length)
     if (next !== undefined) return next
     if (status === 'broken' || finished) {
-      listener.broken('broken_json') // the object around the records is not closed
+      listener.broken('broken_json', bytes.subarray(at)) // the object around the records is not closed
       mode = 'top'
       return status === 'broken' ? scanner.end : bytes.length
     }
-    startDiscard(status === 'deep' ? 'too_deep' : 'too_large', 'top', 1)
+    startDiscard(status === 'deep' ? 'too_deep' : 'too_large', 'top', bytes.subarray(at), 1)
     return at
   }
 
@@ -239,7 +247,8 @@ export const splitter = (listener: Listener): Splitter => {
     const end = newline < 0 ? bytes.length : newline
     if (!counted) {
       if (newline < 0 && !finished && end - at < MAX_LINE_BYTES) return -1
-      listener.broken(parse(bytes.toString('utf8', at, end)) === undefined ? 'broken_json' : 'unknown_format')
+      const line = bytes.subarray(at, end)
+      listener.broken(parse(line.toString('utf8')) === undefined ? 'broken_json' : 'unknown_format', line)
       counted = true
     }
     if (newline >= 0) {
@@ -253,7 +262,7 @@ export const splitter = (listener: Listener): Splitter => {
     if (discard === undefined) return at
     const end = discard.pass(bytes, at)
     if (!discard.done && !finished) return end
-    listener.broken(discard.reason)
+    listener.broken(discard.reason, discard.head)
     mode = discard.done ? resume : 'top'
     discard = undefined
     return end
@@ -275,7 +284,9 @@ export const splitter = (listener: Listener): Splitter => {
       const next = steps[mode](bytes, at)
       if (next < 0) break
       at = next
+      if (mode === 'top' && !counted) listener.boundary?.(begin + at)
     }
+    begin += at
     carry = at < bytes.length ? [Buffer.from(bytes.subarray(at))] : []
     carried = bytes.length - at
     wanted = carried * 2
@@ -292,8 +303,9 @@ export const splitter = (listener: Listener): Splitter => {
     end() {
       finished = true
       if (carried > 0) run(Buffer.concat(carry, carried))
-      if (discard !== undefined) listener.broken(discard.reason)
-      else if (mode === 'elements' || mode === 'scalar' || mode === 'rest') listener.broken('broken_json') // the array is not closed
+      if (discard !== undefined) listener.broken(discard.reason, discard.head)
+      else if (mode === 'elements' || mode === 'scalar' || mode === 'rest')
+        listener.broken('broken_json', NOTHING) // the array is not closed
       discard = undefined
     },
     get sawContainer() {
@@ -313,9 +325,13 @@ class Discard {
   #inString = false
   #escaped = false
 
+  /** How it begins. */
+  readonly head: Buffer
+
   /** @param depth levels that are open before the first byte */
-  constructor(reason: RejectReason, depth: number) {
+  constructor(reason: RejectReason, head: Buffer, depth: number) {
     this.reason = reason
+    this.head = head
     this.#depth = depth
   }
 

@@ -3,7 +3,7 @@
  * `received = rejected + skipped + kept (duplicates included)` holds.
  */
 import type { KeyEvent } from '../model/event.ts'
-import type { ControlReason, RejectReason, SkipReason } from '../model/outcome.ts'
+import { type ControlReason, type RejectReason, rejectReasons, type SkipReason } from '../model/outcome.ts'
 import { open } from '../normalize/envelopes.ts'
 import type { NormalizeSettings, RawRecord } from '../normalize/format.ts'
 import type { FormatName } from '../normalize/index.ts'
@@ -13,6 +13,7 @@ import { splitter } from '../normalize/splitter.ts'
 import { countUp } from './count.ts'
 import { recordNormalizer } from './normalize-record.ts'
 import { orderOf } from './order.ts'
+import type { Begin, ReadSoFar } from './ports.ts'
 
 /** One record over this size is rejected (CloudTrail's own limit is 256 KiB). */
 export const MAX_RECORD_BYTES = 1024 * 1024
@@ -40,22 +41,31 @@ export interface IntakeOptions {
   readonly feed_id: string
   readonly transport: KeyEvent['ingest']['transport']
   readonly place: string
-  readonly received: string
+  readonly received: () => string
   readonly settings: NormalizeSettings
   /** Force one format; absent = detect it for each record. */
   readonly format?: FormatName | undefined
+  /** Where a place that was read before is read on. */
+  readonly begins?: Begin
   /** Parse every record, also those that their bytes show to be out of scope. */
   readonly strict: boolean
 }
 
 export interface IntakeListener {
   kept(kept: Kept): void
+  /** The bytes are lent. */
+  rejected?(reason: RejectReason, detail: string, place: string, bytes: Buffer): void
+  skipped?(reason: SkipReason): void
 }
 
 export interface Intake {
   push(chunk: Buffer): void
   end(): Tally
+  /** How far the records are complete. */
+  readonly soFar: ReadSoFar
 }
+
+const START: Begin = { number: 0, skip: 0 }
 
 const SLAB_BYTES = 1024 * 1024
 let slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
@@ -75,10 +85,10 @@ const copy = (bytes: Buffer): Buffer => {
 }
 
 export const intake = (options: IntakeOptions, listener: IntakeListener): Intake => {
-  const { feed_id, transport, place, received, settings } = options
+  const { feed_id, transport, place, received, settings, begins = START } = options
   const normalizer = recordNormalizer(settings, options.format)
   const tally: Tally = {
-    received: 0,
+    received: begins.number,
     skipped: new Map(),
     control: new Map(),
     rejected: new Map(),
@@ -89,7 +99,19 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
   /** Arrays of records inside envelopes that held none. */
   let emptyContainers = 0
 
-  const reject = (reason: RejectReason) => {
+  const last = begins.number + begins.skip
+  /** The outcome of this record is known from before. */
+  const isRepeated = () => tally.received <= last
+
+  const skip = (reason: SkipReason) => {
+    if (isRepeated()) return
+    countUp(tally.skipped, reason)
+    listener.skipped?.(reason)
+  }
+
+  const reject = (reason: RejectReason, bytes: Buffer, detail: string = rejectReasons[reason]) => {
+    if (isRepeated()) return
+    listener.rejected?.(reason, detail, `${place}:${tally.received}`, bytes)
     const known = tally.rejected.get(reason)
     if (known === undefined) tally.rejected.set(reason, { count: 1, example: `${place}:${tally.received}` })
     else known.count++
@@ -108,18 +130,19 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
     bytes: copy(bytes),
     members,
     envelopeTime,
-    received,
+    received: received(),
   })
 
   const record = (value: unknown, raw: RawRecord) => {
-    if (raw.bytes.length > MAX_RECORD_BYTES) return reject('too_large')
+    if (raw.bytes.length > MAX_RECORD_BYTES) return reject('too_large', raw.bytes)
     const result = normalizer(value, raw)
     switch (result.kind) {
       case 'skipped':
-        return void countUp(tally.skipped, result.reason)
+        return skip(result.reason)
       case 'rejected':
-        return reject(result.reason)
+        return reject(result.reason, raw.bytes, result.detail)
       case 'event':
+        if (isRepeated()) return
         return listener.kept({ order: orderOf(result.event.time.event, result.event.event_id), raw })
     }
   }
@@ -135,8 +158,8 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
     const seen = options.strict ? undefined : normalizer.glance(bytes, scanner)
     if (seen === undefined || end - start > MAX_RECORD_BYTES) return false
     tally.isJson = true
-    if (seen.kind === 'skipped') countUp(tally.skipped, 'out_of_scope')
-    else {
+    if (seen.kind === 'skipped') skip('out_of_scope')
+    else if (!isRepeated()) {
       const raw = rawRecord(bytes.subarray(start, end), scanner.members, time)
       listener.kept({ order: orderOf(seen.time, seen.eventId), raw })
     }
@@ -153,7 +176,7 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
         try {
           value = JSON.parse(own.toString('utf8'))
         } catch {
-          return reject('broken_json')
+          return reject('broken_json', own)
         }
         tally.isJson = true
         const opened = open(value, own, time)
@@ -171,11 +194,14 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
             tally.received--
             return void countUp(tally.control, opened.reason)
           case 'unreadable':
-            return reject('bad_payload')
+            return reject('bad_payload', own)
           case 'payload': {
-            if (envelopes === MAX_ENVELOPES) return reject('bad_payload')
+            if (envelopes === MAX_ENVELOPES) return reject('bad_payload', own)
             if (!beginsAsJson(opened.bytes))
-              return reject(isJsonOrBlank(opened.bytes.toString('utf8')) ? 'unknown_format' : 'broken_json')
+              return reject(
+                isJsonOrBlank(opened.bytes.toString('utf8')) ? 'unknown_format' : 'broken_json',
+                opened.bytes,
+              )
             const before = tally.received--
             const others = sum(tally.control) + emptyContainers
             const inner = feed(envelopes + 1, opened.time ?? time)
@@ -185,17 +211,22 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
             if (inner.sawContainer) emptyContainers++
             else {
               tally.received++
-              reject('unknown_format')
+              reject('unknown_format', own)
             }
           }
         }
       },
-      broken(reason) {
+      broken(reason, bytes) {
         tally.received++
-        reject(reason)
+        reject(reason, bytes)
       },
+      ...(envelopes === 0 && { boundary }),
     })
 
+  let complete = { offset: 0, number: begins.number }
+  const boundary = (offset: number) => {
+    complete = { offset, number: tally.received }
+  }
   const outer = feed(0, undefined)
   return {
     push: (chunk) => outer.push(chunk),
@@ -204,6 +235,9 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
       if (outer.startsAsJson) tally.isJson = true
       tally.sawContainer = outer.sawContainer
       return tally
+    },
+    get soFar() {
+      return { ...complete, since: tally.received - complete.number }
     },
   }
 }

@@ -52,6 +52,13 @@ const alertLines = (alert: Alert, options: TerminalOptions): string => {
   return `${head}\n${wrap(alert.explanation, WIDTH, '           ')}`
 }
 
+/** One alert as it comes: two lines or three. */
+export const renderAlertLine = (alert: Alert, options: TerminalOptions): string => {
+  const note =
+    alert.status === 'withdrawn' ? '  withdrawn' : alert.revision > 1 ? `  revision ${alert.revision}` : ''
+  return `${alertLines(alert, options).replace('\n', `${note}\n`)}\n`
+}
+
 const MAX_SHOWN = 20
 
 const problems = (

@@ -109,7 +109,7 @@ export const scanBytes = (
           feed_id: 'test',
           transport: 'file',
           place: path,
-          received: '2026-01-01T00:00:00Z',
+          received: () => '2026-01-01T00:00:00Z',
           settings,
           strict: options.strict ?? false,
         },

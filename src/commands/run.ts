@@ -1,0 +1,251 @@
+/** `keytrail run`: the service. Reads its sources, judges, keeps a journal, and forwards to its sinks. */
+import { userInfo } from 'node:os'
+import { loadConfig } from '../config/config.ts'
+import { loadDetectors } from '../config/detectors.ts'
+import { packageVersion } from '../config/paths.ts'
+import { readSecret, Secret } from '../config/secrets.ts'
+import type { Detector } from '../detect/definition.ts'
+import { consoleSink } from '../forward/console.ts'
+import { ndjsonSink } from '../forward/ndjson.ts'
+import { followFiles } from '../ingest/follow.ts'
+import { sqliteJournal } from '../journal/sqlite.ts'
+import type { Alert } from '../model/alert.ts'
+import type { Config } from '../model/config.ts'
+import { KeytrailError } from '../model/error.ts'
+import { canonical } from '../normalize/json.ts'
+import { sha256 } from '../normalize/text.ts'
+import { forward } from '../pipeline/forward.ts'
+import { type LiveJudge, liveJudge } from '../pipeline/live-judge.ts'
+import { runLoop } from '../pipeline/loop.ts'
+import { recordNormalizer } from '../pipeline/normalize-record.ts'
+import type { Commit, Control, Journal, Sink, Source } from '../pipeline/ports.ts'
+import { renderAlertLine } from '../render/terminal.ts'
+import { serveHealth } from '../serve/health.ts'
+import { type Log, openLog } from '../telemetry/log.ts'
+
+export interface RunOptions {
+  readonly config: string
+  readonly once: boolean
+}
+
+/** A graceful stop takes no longer than this (architecture.md section 8). */
+const STOP_MS = 10_000
+
+const sourceOf = (feed_id: string, source: Config['sources'][string], follow: boolean, log: Log): Source =>
+  followFiles({
+    feed_id,
+    paths: source.paths,
+    start: source.start,
+    follow,
+    onFailure: (path, reason) => log.warn(`${path} cannot be read: ${reason}`, { feed: feed_id }),
+  })
+
+const sinkOf = (
+  name: string,
+  sink: Config['sinks'][string],
+): { readonly sink: Sink; readonly feed: boolean } => {
+  switch (sink.type) {
+    case 'ndjson':
+      return {
+        sink: ndjsonSink(name, {
+          ...(sink.events !== undefined && { events: sink.events }),
+          ...(sink.alerts !== undefined && { alerts: sink.alerts }),
+        }),
+        feed: sink.events !== undefined,
+      }
+    case 'console': {
+      const color = process.stdout.isTTY === true && !process.env['NO_COLOR']
+      const render = (alert: Alert) =>
+        sink.format === 'json' ? `${JSON.stringify(alert)}\n` : renderAlertLine(alert, { color })
+      return { sink: consoleSink(name, process.stdout, render), feed: false }
+    }
+  }
+}
+
+/** A promise for the next piece of news, again and again. */
+const bell = () => {
+  let ring = () => {}
+  let next = new Promise<void>((resolve) => {
+    ring = resolve
+  })
+  return {
+    wait: () => next,
+    ring: () => {
+      ring()
+      next = new Promise<void>((resolve) => {
+        ring = resolve
+      })
+    },
+  }
+}
+
+const who = () => {
+  try {
+    return userInfo().username
+  } catch {
+    return 'unknown' // a container without a user database
+  }
+}
+
+/** The set of detectors as it is recorded: with the text, so that the past can be judged again. */
+const detectorsControl = (set: {
+  readonly detectors: readonly Detector[]
+  readonly texts: readonly string[]
+}): Control => {
+  const ids = set.detectors.map(({ facts }) => `${facts.id}@${facts.version}`)
+  return {
+    kind: 'detectors',
+    ordered: true,
+    who: who(),
+    body: JSON.stringify({ hash: sha256(set.texts.join('\u0000')), ids, texts: set.texts }),
+  }
+}
+
+const chosenDetectors = ({ detectors: { folders, default: withOwn, disable } }: Config) => {
+  const { detectors, problems, files } = loadDetectors(folders, withOwn)
+  const [problem] = problems
+  if (problem !== undefined)
+    throw new KeytrailError(
+      'detectors.invalid',
+      `${problem.path}:${problem.line}:${problem.column}: ${problem.message}`,
+    )
+  const chosen = detectors.filter(({ facts }) => !disable.includes(facts.id))
+  return { detectors: chosen, texts: files.map(({ path, text }) => JSON.stringify({ path, text })), disable }
+}
+
+/** Commits that the operator caused: start, configuration, and detectors when they changed. */
+const begin = async (
+  journal: Journal,
+  judge: LiveJudge,
+  config: Config,
+  set: ReturnType<typeof chosenDetectors>,
+) => {
+  const hash = sha256(canonical(config) ?? '')
+  await journal.commit(
+    judge.record(Date.now(), [
+      {
+        kind: 'start',
+        ordered: false,
+        who: who(),
+        body: JSON.stringify({ version: packageVersion(), pid: process.pid }),
+      },
+      { kind: 'configuration', ordered: false, who: who(), body: JSON.stringify({ hash, config }) },
+      detectorsControl(set),
+    ]),
+  )
+}
+
+/** @returns the exit code, after a graceful stop */
+export const run = async (options: RunOptions, signal: AbortSignal): Promise<number> => {
+  const config = loadConfig(options.config, true)
+  if (Object.keys(config.sources).length === 0)
+    throw new KeytrailError(
+      'config.invalid',
+      `${options.config}: there is nothing to read: name a source under sources`,
+    )
+  const log = openLog(process.stderr, config.log)
+  const set = chosenDetectors(config)
+  const { keep_days, keep_bytes, budget_bytes } = config.journal
+  let held = 0
+  const journal = await sqliteJournal(config.data, { days: keep_days, bytes: keep_bytes }, (message) => {
+    if (Date.now() - held > 10_000) log.error(`${message}; reading waits, nothing is lost`)
+    held = Date.now()
+  })
+  const normalize = recordNormalizer(config, undefined)
+  const judge = liveJudge(journal, normalize, set.detectors, (text) => log.warn(text))
+  await begin(journal, judge, config, set)
+
+  const news = bell()
+  const stopping = new AbortController()
+  const ended = new AbortController()
+  const broken = new AbortController()
+  let committed = 0
+  let events = 0
+  const sinks = Object.entries(config.sinks).map(([name, one]) => sinkOf(name, one))
+  await journal.retire(sinks.map(({ sink }) => sink.name))
+  const forwards = sinks.map(({ sink, feed }) =>
+    forward(
+      {
+        sink,
+        journal,
+        feed,
+        news: news.wait,
+        random: Math.random,
+        onNotice: (text) => log.warn(text),
+        closing: stopping.signal,
+      },
+      ended.signal,
+    ).catch((cause) => broken.abort(cause)),
+  )
+  const token = config.http?.token === undefined ? undefined : readSecret(config.http.token)
+  const server =
+    config.http &&
+    (await serveHealth({
+      listen: config.http.listen,
+      token: token instanceof Secret ? token.reveal() : undefined,
+      ready: () => (Date.now() - held < 2000 ? ['the journal cannot be written'] : []),
+      status: () => ({ version: packageVersion(), committed, events }),
+    }))
+  const acts: (() => Commit)[] = []
+  const reload = () => {
+    try {
+      const next = chosenDetectors(loadConfig(options.config, true))
+      acts.push(() => judge.record(Date.now(), [detectorsControl(next)], next.detectors))
+      log.info(`${next.detectors.length} detectors loaded again`)
+    } catch (cause) {
+      log.error(`the detectors are not loaded again, the running set stays: ${String(cause)}`)
+    }
+  }
+  process.on('SIGHUP', reload)
+  log.info(
+    `keytrail ${packageVersion()} reads ${Object.keys(config.sources).join(', ')} with ${set.detectors.length} detectors`,
+    { data: config.data },
+  )
+
+  const stop = AbortSignal.any([signal, broken.signal])
+  stop.addEventListener('abort', () => {
+    log.info('stopping')
+    setTimeout(() => {
+      log.error(`not stopped after ${STOP_MS / 1000} s: ending now; what was acknowledged is safe`)
+      process.exit(1)
+    }, STOP_MS).unref()
+  })
+  try {
+    await runLoop(
+      {
+        sources: Object.entries(config.sources).map(([name, one]) => sourceOf(name, one, !options.once, log)),
+        journal,
+        judge,
+        settings: config,
+        budget: budget_bytes,
+        clock: Date.now,
+        acts,
+        onNotice: (text) => log.warn(text),
+        onCommit: (commit) => {
+          committed = commit.seq
+          events += commit.items.length
+          news.ring()
+        },
+      },
+      stop,
+    )
+    await journal.commit(
+      judge.record(Date.now(), [
+        { kind: 'stop', ordered: false, who: who(), body: JSON.stringify({ events }) },
+      ]),
+    )
+    stopping.abort()
+    news.ring()
+    await Promise.all(forwards)
+    broken.signal.throwIfAborted()
+  } finally {
+    process.off('SIGHUP', reload)
+    ended.abort()
+    news.ring()
+    await Promise.allSettled(forwards)
+    server?.close()
+    await journal.close()
+  }
+  log.info(`stopped after ${events} events`)
+  return 0
+}

@@ -1,0 +1,579 @@
+/**
+ * The journal in SQLite, synchronous: in a worker thread of `run` (`sqlite.ts`), in memory for tests, and read by
+ * the commands of an operator while `run` is at work. WAL with `synchronous=FULL`: what is committed survives a
+ * power cut.
+ */
+import { mkdirSync, statfsSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
+import { isTimed } from '../detect/state.ts'
+import type { Alert } from '../model/alert.ts'
+import { KeytrailError } from '../model/error.ts'
+import { criticalities } from '../model/operations.ts'
+import { sha256 } from '../normalize/text.ts'
+import type {
+  Block,
+  Commit,
+  Control,
+  Cursor,
+  DeadLetter,
+  KnownId,
+  Loaded,
+  Position,
+  StoredAlert,
+  Wanted,
+} from '../pipeline/ports.ts'
+import { decompress, unpackBlock } from './block.ts'
+
+/** Raised when a table changes; a journal of another version is refused, never guessed at. */
+const SCHEMA_VERSION = 1
+
+const SCHEMA = `
+CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE log(seq INTEGER PRIMARY KEY, at INTEGER, count INTEGER, first_event INTEGER, last_event INTEGER,
+  bytes INTEGER, digest TEXT, data BLOB);
+CREATE TABLE control(n INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER, at INTEGER, kind TEXT, who TEXT, body TEXT);
+CREATE TABLE positions(feed TEXT, place TEXT, value TEXT, PRIMARY KEY(feed, place)) WITHOUT ROWID;
+CREATE TABLE alerts(n INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER, alert_id TEXT, revision INTEGER, at INTEGER,
+  time TEXT, severity INTEGER, signal INTEGER, body TEXT);
+CREATE UNIQUE INDEX alert_revisions ON alerts(alert_id, revision);
+CREATE TABLE rejected(n INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER, reason TEXT, body TEXT);
+CREATE TABLE ids(id BLOB PRIMARY KEY, digest TEXT, seq INTEGER, item INTEGER) WITHOUT ROWID;
+CREATE INDEX ids_by_age ON ids(seq);
+CREATE TABLE state(key TEXT PRIMARY KEY, value TEXT, due INTEGER, timed INTEGER) WITHOUT ROWID;
+CREATE INDEX state_by_due ON state(due) WHERE timed = 0;
+CREATE INDEX state_timed ON state(due, key) WHERE timed = 1;
+CREATE TABLE lists(name TEXT, chunk INTEGER, part INTEGER, entries TEXT, due INTEGER,
+  PRIMARY KEY(name, chunk, part)) WITHOUT ROWID;
+CREATE INDEX lists_by_due ON lists(due);
+CREATE TABLE counters(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
+CREATE TABLE sinks(name TEXT PRIMARY KEY, feed INTEGER, alerts INTEGER, memo TEXT) WITHOUT ROWID;
+CREATE TABLE dead(n INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT, stream TEXT, id TEXT, reason TEXT, body TEXT, at INTEGER);
+`
+
+/** File systems whose locks and flushes cannot be trusted, by the magic number of statfs(2). */
+const NETWORK_FILE_SYSTEMS = new Map([
+  [0x6969, 'NFS'],
+  [0x517b, 'SMB'],
+  [0xff534d42, 'CIFS'],
+  [0xfe534d42, 'SMB2'],
+  [0x5346414f, 'AFS'],
+])
+
+export type Access =
+  /** The one process that judges: takes the lock. */
+  | 'judge'
+  /** Writes what the judge does not: dispositions, dead letters. */
+  | 'operator'
+  | 'reader'
+
+/** What retention keeps of blocks that every sink has passed. */
+export interface Retention {
+  readonly days: number
+  readonly bytes: number
+}
+
+const DAY_MS = 86_400_000
+/** How long a repeat is known as one (detection-science.md section 4). */
+const IDS_DAYS = 7
+
+type Row = Record<string, SQLInputValue>
+
+export class Store {
+  readonly #db: DatabaseSync
+  readonly #lock: DatabaseSync | undefined
+  readonly #epoch: number
+  readonly #prepared = new Map<string, StatementSync>()
+
+  /**
+   * @param folder the data directory; `undefined` keeps everything in memory
+   * @throws KeytrailError `journal.locked`, `journal.missing`, `journal.version`, `journal.network`
+   */
+  constructor(folder: string | undefined, access: Access) {
+    const path = folder === undefined ? ':memory:' : join(folder, 'journal.db')
+    if (folder !== undefined && access === 'judge') {
+      mkdirSync(folder, { recursive: true, mode: 0o700 })
+      const network = NETWORK_FILE_SYSTEMS.get(statfsSync(folder).type)
+      if (network !== undefined)
+        throw new KeytrailError('journal.network', `${folder} is on a network file system (${network})`)
+      this.#lock = lockOf(folder)
+    }
+    try {
+      this.#db = new DatabaseSync(path, { readOnly: access === 'reader', timeout: 5000 })
+    } catch (cause) {
+      throw new KeytrailError('journal.missing', `there is no journal in ${folder}`, { cause })
+    }
+    if (access !== 'reader') {
+      this.#db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536')
+      this.#db.exec('PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=67108864')
+    }
+    const version = Number(this.#db.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0)
+    if (version === 0 && access === 'judge')
+      this.#db.exec(`BEGIN IMMEDIATE;${SCHEMA}PRAGMA user_version=${SCHEMA_VERSION};COMMIT`)
+    else if (version === 0) throw new KeytrailError('journal.missing', `there is no journal in ${folder}`)
+    else if (version !== SCHEMA_VERSION)
+      throw new KeytrailError(
+        'journal.version',
+        `the journal in ${folder} has version ${version}; this program reads version ${SCHEMA_VERSION}`,
+      )
+    this.#epoch = Number(this.#one(`SELECT value FROM meta WHERE name='epoch'`)?.['value'] ?? 0)
+    if (access === 'judge') {
+      this.#epoch++
+      this.#run(`INSERT OR REPLACE INTO meta VALUES('epoch', ?)`, this.#epoch)
+    }
+  }
+
+  #statement(sql: string): StatementSync {
+    let statement = this.#prepared.get(sql)
+    if (statement === undefined) {
+      statement = this.#db.prepare(sql)
+      this.#prepared.set(sql, statement)
+    }
+    return statement
+  }
+
+  #run(sql: string, ...values: SQLInputValue[]): number {
+    return Number(this.#statement(sql).run(...values).changes)
+  }
+
+  #one(sql: string, ...values: SQLInputValue[]): Row | undefined {
+    return this.#statement(sql).get(...values) as Row | undefined // a row is a record of SQL values
+  }
+
+  #all(sql: string, ...values: SQLInputValue[]): Row[] {
+    return this.#statement(sql).all(...values) as Row[] // a row is a record of SQL values
+  }
+
+  #atomically(work: () => void): void {
+    this.#db.exec('BEGIN IMMEDIATE')
+    try {
+      work()
+      this.#db.exec('COMMIT')
+    } catch (cause) {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
+      throw cause
+    }
+  }
+
+  get next(): number {
+    const row = this.#one(
+      'SELECT max((SELECT coalesce(max(seq), 0) FROM log), (SELECT coalesce(max(seq), 0) FROM control)) AS last',
+    )
+    return Number(row?.['last'] ?? 0) + 1
+  }
+
+  /** @param block its items, packed and compressed; absent when there are none */
+  commit(commit: Omit<Commit, 'items'>, block: StoredBlock | undefined): void {
+    this.#atomically(() => {
+      if (Number(this.#one(`SELECT value FROM meta WHERE name='epoch'`)?.['value']) !== this.#epoch)
+        throw new KeytrailError('journal.locked', 'another process has taken over this journal')
+      const { seq, at } = commit
+      if (block !== undefined)
+        this.#run(
+          'INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?)',
+          seq,
+          at,
+          block.count,
+          block.firstEvent,
+          block.lastEvent,
+          block.data.length,
+          sha256(block.data),
+          block.data,
+        )
+      for (const one of commit.control) this.#control(one, at, one.ordered ? seq : null)
+      for (const [feed, places] of commit.positions)
+        for (const [place, position] of places)
+          this.#run('INSERT OR REPLACE INTO positions VALUES(?, ?, ?)', feed, place, JSON.stringify(position))
+      for (const alert of commit.alerts) this.#alert(alert, seq, at, 0)
+      for (const signal of commit.signals) this.#alert(signal, seq, at, 1)
+      for (const one of commit.rejected)
+        this.#run('INSERT INTO rejected VALUES(NULL, ?, ?, ?)', at, one.reason, JSON.stringify(one))
+      for (const { id, digest, index } of commit.ids)
+        this.#run('INSERT OR REPLACE INTO ids VALUES(?, ?, ?, ?)', Buffer.from(id, 'hex'), digest, seq, index)
+      if (commit.forget !== undefined) {
+        this.#run('DELETE FROM state WHERE due <= ? AND timed = 0', commit.forget)
+        this.#run('DELETE FROM lists WHERE due <= ?', commit.forget)
+      }
+      for (const { key, value, due } of commit.values)
+        if (value === undefined) this.#run('DELETE FROM state WHERE key = ?', key)
+        else
+          this.#run('INSERT OR REPLACE INTO state VALUES(?, ?, ?, ?)', key, value, due, isTimed(key) ? 1 : 0)
+      for (const { name, chunk, entries, due } of commit.lists)
+        this.#run('INSERT INTO lists VALUES(?, ?, ?, ?, ?)', name, chunk, seq, entries, due)
+      for (const [name, amount] of commit.counters) this.#count(name, amount)
+    })
+  }
+
+  #count(name: string, amount: number): void {
+    this.#run(
+      'INSERT INTO counters VALUES(?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value',
+      name,
+      amount,
+    )
+  }
+
+  #control({ kind, who, body }: Control, at: number, seq: number | null): void {
+    this.#run('INSERT INTO control VALUES(NULL, ?, ?, ?, ?, ?)', seq, at, kind, who, body)
+  }
+
+  #alert(alert: Alert, seq: number, at: number, signal: number): void {
+    // A revision that is there already is evidence that came after the alert was final: it edits nothing.
+    this.#run(
+      'INSERT OR IGNORE INTO alerts VALUES(NULL, ?, ?, ?, ?, ?, ?, ?, ?)',
+      seq,
+      alert.alert_id,
+      alert.revision,
+      at,
+      alert.time.last_event,
+      criticalities.indexOf(alert.severity),
+      signal,
+      JSON.stringify(alert),
+    )
+  }
+
+  positions(feed: string): Map<string, Position> {
+    const rows = this.#all('SELECT place, value FROM positions WHERE feed = ?', feed)
+    return new Map(rows.map((row) => [String(row['place']), JSON.parse(String(row['value'])) as Position])) // written by commit
+  }
+
+  known(ids: readonly string[]): Map<string, KnownId> {
+    const found = new Map<string, KnownId>()
+    for (const id of ids) {
+      const row = this.#one('SELECT digest, seq, item FROM ids WHERE id = ?', Buffer.from(id, 'hex'))
+      if (row !== undefined)
+        found.set(id, { digest: String(row['digest']), seq: Number(row['seq']), index: Number(row['item']) })
+    }
+    return found
+  }
+
+  load({ values, chunks }: Wanted): Loaded {
+    return {
+      values: values.flatMap((key) => {
+        const row = this.#one('SELECT value, due FROM state WHERE key = ?', key)
+        return row === undefined ? [] : [[key, String(row['value']), Number(row['due'])] as const]
+      }),
+      chunks: chunks.flatMap(([name, chunk]) =>
+        this.#all('SELECT entries FROM lists WHERE name = ? AND chunk = ? ORDER BY part', name, chunk).map(
+          (row) => [name, chunk, String(row['entries'])] as const,
+        ),
+      ),
+    }
+  }
+
+  due(watermark: number): Loaded['values'] {
+    return this.#all(
+      'SELECT key, value, due FROM state WHERE due <= ? AND timed = 1 ORDER BY due, key',
+      watermark,
+    ).map((row) => [String(row['key']), String(row['value']), Number(row['due'])] as const)
+  }
+
+  /** @throws KeytrailError `journal.damaged` when a block is not what was written */
+  blocks(after: number, bytes: number): PackedBlock[] {
+    const found: PackedBlock[] = []
+    let size = 0
+    for (const row of this.#statement(
+      'SELECT seq, at, digest, data FROM log WHERE seq > ? ORDER BY seq',
+    ).iterate(after)) {
+      const block = blockOf(row as Row)
+      found.push(block)
+      size += block.packed.length
+      if (size >= bytes) break
+    }
+    return found
+  }
+
+  block(seq: number): PackedBlock | undefined {
+    const row = this.#one('SELECT seq, at, digest, data FROM log WHERE seq = ?', seq)
+    return row === undefined ? undefined : blockOf(row)
+  }
+
+  /** Blocks that hold events between two times, milliseconds since 1970. */
+  *blocksBetween(from: number, to: number): Generator<Block> {
+    const rows = this.#all(
+      'SELECT seq FROM log WHERE last_event >= ? AND first_event <= ? ORDER BY seq',
+      from,
+      to,
+    )
+    for (const row of rows) {
+      const block = this.block(Number(row['seq']))
+      if (block !== undefined) yield unpacked(block)
+    }
+  }
+
+  alerts(after: number, limit: number): StoredAlert[] {
+    return this.#all(
+      'SELECT n, body FROM alerts WHERE n > ? AND signal = 0 ORDER BY n LIMIT ?',
+      after,
+      limit,
+    ).map(storedAlert)
+  }
+
+  /** Last revision of each alert whose id begins with `prefix`. */
+  alertsBy(prefix: string): StoredAlert[] {
+    return this.#all(
+      `SELECT n, body FROM alerts a WHERE alert_id >= ? AND alert_id < ? AND revision =
+       (SELECT max(revision) FROM alerts b WHERE b.alert_id = a.alert_id) ORDER BY alert_id LIMIT 100`,
+      prefix,
+      `${prefix}g`,
+    ).map(storedAlert)
+  }
+
+  /** Last revision of each alert since a time, newest first. */
+  alertsSince(since: string, severity: number, limit: number): StoredAlert[] {
+    return this.#all(
+      `SELECT n, body FROM alerts a WHERE time >= ? AND severity >= ? AND signal = 0 AND revision =
+       (SELECT max(revision) FROM alerts b WHERE b.alert_id = a.alert_id) ORDER BY time DESC, n DESC LIMIT ?`,
+      since,
+      severity,
+      limit,
+    ).map(storedAlert)
+  }
+
+  /** What Keytrail and its operators did, in order. */
+  *controls(kind?: string): Generator<StoredControl> {
+    for (const row of this.#all(
+      'SELECT * FROM control WHERE ?1 IS NULL OR kind = ?1 ORDER BY n',
+      kind ?? null,
+    ))
+      yield {
+        n: Number(row['n']),
+        seq: row['seq'] === null ? undefined : Number(row['seq']),
+        at: Number(row['at']),
+        kind: String(row['kind']),
+        who: String(row['who']),
+        body: String(row['body']),
+      }
+  }
+
+  counters(): Map<string, number> {
+    return new Map(
+      this.#all('SELECT name, value FROM counters').map((row) => [String(row['name']), Number(row['value'])]),
+    )
+  }
+
+  cursor(sink: string): Cursor {
+    const row = this.#one('SELECT feed, alerts, memo FROM sinks WHERE name = ?', sink)
+    return row === undefined ? { feed: 0, alerts: 0, memo: {} } : cursorOf(row)
+  }
+
+  cursors(): Map<string, Cursor> {
+    return new Map(this.#all('SELECT * FROM sinks').map((row) => [String(row['name']), cursorOf(row)]))
+  }
+
+  settle(sink: string, cursor: Cursor, dead: readonly DeadLetter[], at: number): void {
+    this.#atomically(() => {
+      this.#run(
+        'INSERT OR REPLACE INTO sinks VALUES(?, ?, ?, ?)',
+        sink,
+        cursor.feed,
+        cursor.alerts,
+        JSON.stringify(cursor.memo),
+      )
+      for (const one of dead)
+        this.#run(
+          'INSERT INTO dead VALUES(NULL, ?, ?, ?, ?, ?, ?)',
+          sink,
+          one.stream,
+          one.id,
+          one.reason,
+          one.body,
+          at,
+        )
+    })
+  }
+
+  /** Removes sinks that are no longer configured: they must not hold the journal back. */
+  retire(names: readonly string[]): void {
+    for (const name of this.cursors().keys())
+      if (!names.includes(name)) this.#run('DELETE FROM sinks WHERE name = ?', name)
+  }
+
+  /** Events and alerts that a sink has not settled, and the age of the oldest. */
+  behind({ feed, alerts }: Cursor): {
+    events: number
+    alerts: number
+    bytes: number
+    oldest: number | undefined
+  } {
+    const log = this.#one(
+      'SELECT sum(count) AS events, sum(bytes) AS bytes, min(at) AS oldest FROM log WHERE seq > ?',
+      feed,
+    )
+    const left = this.#one(
+      'SELECT count(*) AS count, min(at) AS oldest FROM alerts WHERE n > ? AND signal = 0',
+      alerts,
+    )
+    const oldest = [log?.['oldest'], left?.['oldest']]
+      .filter((one) => one !== null && one !== undefined)
+      .map(Number)
+    return {
+      events: Number(log?.['events'] ?? 0),
+      alerts: Number(left?.['count'] ?? 0),
+      bytes: Number(log?.['bytes'] ?? 0),
+      oldest: oldest.length === 0 ? undefined : Math.min(...oldest),
+    }
+  }
+
+  backlog(): number {
+    const feeds = [...this.cursors().values()].map(({ feed }) => feed)
+    if (feeds.length === 0) return 0
+    return Number(
+      this.#one('SELECT sum(bytes) AS bytes FROM log WHERE seq > ?', Math.min(...feeds))?.['bytes'] ?? 0,
+    )
+  }
+
+  deadLetters(
+    sink?: string,
+  ): (DeadLetter & { readonly n: number; readonly sink: string; readonly at: number })[] {
+    return this.#all('SELECT * FROM dead WHERE ?1 IS NULL OR sink = ?1 ORDER BY n', sink ?? null).map(
+      (row) => ({
+        n: Number(row['n']),
+        sink: String(row['sink']),
+        stream: row['stream'] === 'feed' ? 'feed' : 'alerts',
+        id: String(row['id']),
+        reason: String(row['reason']),
+        body: String(row['body']),
+        at: Number(row['at']),
+      }),
+    )
+  }
+
+  /** Takes dead letters out, and records who did it and why. */
+  removeDeadLetters(numbers: readonly number[], control: Control, at: number): void {
+    this.#atomically(() => {
+      for (const n of numbers) this.#run('DELETE FROM dead WHERE n = ?', n)
+      this.#control(control, at, null)
+    })
+  }
+
+  /** Records an act of an operator. */
+  act(control: Control, at: number): void {
+    this.#control(control, at, null)
+  }
+
+  rejections(limit: number): string[] {
+    return this.#all('SELECT body FROM rejected ORDER BY n DESC LIMIT ?', limit).map((row) =>
+      String(row['body']),
+    )
+  }
+
+  trim(now: number, keep: Retention): void {
+    const feeds = [...this.cursors().values()].map(({ feed }) => feed)
+    const passed = feeds.length === 0 ? Number.MAX_SAFE_INTEGER : Math.min(...feeds)
+    this.#run('DELETE FROM log WHERE seq <= ? AND at < ?', passed, now - keep.days * DAY_MS)
+    const total = Number(this.#one('SELECT sum(bytes) AS bytes FROM log')?.['bytes'] ?? 0)
+    if (total > keep.bytes)
+      this.#run(
+        `DELETE FROM log WHERE seq <= ?1 AND seq <= (SELECT max(seq) FROM
+         (SELECT seq, sum(bytes) OVER (ORDER BY seq DESC) AS kept FROM log) WHERE kept > ?2)`,
+        passed,
+        keep.bytes,
+      )
+    const oldest = this.#one('SELECT max(seq) AS seq FROM log WHERE at < ?', now - IDS_DAYS * DAY_MS)?.['seq']
+    if (typeof oldest === 'number') this.#run('DELETE FROM ids WHERE seq <= ?', oldest)
+  }
+
+  /** Sizes for people: rows and bytes by table, and the file. */
+  info(): { version: number; epoch: number; pages: number; bytes: number; tables: Record<string, number> } {
+    const tables = ['log', 'control', 'alerts', 'rejected', 'ids', 'state', 'lists', 'dead']
+    const pages = Number(this.#one('PRAGMA page_count')?.['page_count'] ?? 0)
+    return {
+      version: SCHEMA_VERSION,
+      epoch: this.#epoch,
+      pages,
+      bytes: pages * Number(this.#one('PRAGMA page_size')?.['page_size'] ?? 0),
+      tables: Object.fromEntries(
+        tables.map((name) => [
+          name,
+          Number(this.#one(`SELECT count(*) AS count FROM ${name}`)?.['count'] ?? 0),
+        ]),
+      ),
+    }
+  }
+
+  /** Looks for damage: SQLite's own check, and the digest of every block. @returns what is wrong */
+  check(): string[] {
+    const wrong = this.#all('PRAGMA integrity_check')
+      .map((row) => String(row['integrity_check']))
+      .filter((text) => text !== 'ok')
+    for (const { seq } of this.#all('SELECT seq FROM log ORDER BY seq') as { seq: number }[]) {
+      try {
+        this.block(seq)
+      } catch (cause) {
+        if (!(cause instanceof KeytrailError)) throw cause
+        wrong.push(cause.message)
+      }
+    }
+    return wrong
+  }
+
+  /** Gives free pages back to the file system. */
+  compact(): void {
+    this.#db.exec('VACUUM; PRAGMA wal_checkpoint(TRUNCATE)')
+  }
+
+  close(): void {
+    this.#db.close()
+    this.#lock?.close()
+  }
+}
+
+export interface StoredBlock {
+  readonly count: number
+  readonly firstEvent: number
+  readonly lastEvent: number
+  readonly data: Uint8Array
+}
+
+/** A block as it crosses between threads: one piece of memory. */
+export interface PackedBlock {
+  readonly seq: number
+  readonly at: number
+  readonly packed: Uint8Array
+}
+
+export interface StoredControl {
+  readonly n: number
+  readonly seq: number | undefined
+  readonly at: number
+  readonly kind: string
+  readonly who: string
+  readonly body: string
+}
+
+const storedAlert = (row: Row): StoredAlert => ({
+  n: Number(row['n']),
+  alert: JSON.parse(String(row['body'])) as Alert, // written by commit
+})
+
+const cursorOf = (row: Row): Cursor => ({
+  feed: Number(row['feed']),
+  alerts: Number(row['alerts']),
+  memo: JSON.parse(String(row['memo'])) as Position, // written by settle
+})
+
+export const unpacked = ({ seq, at, packed }: PackedBlock): Block => ({
+  seq,
+  at,
+  items: unpackBlock(Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength)),
+})
+
+const blockOf = (row: Row): PackedBlock => {
+  const data = row['data']
+  const seq = Number(row['seq'])
+  if (!(data instanceof Uint8Array) || sha256(data) !== row['digest'])
+    throw new KeytrailError('journal.damaged', `block ${seq} of the journal is not what was written`)
+  return { seq, at: Number(row['at']), packed: decompress(data) }
+}
+
+/** A lock that the system releases when the process ends, however it ends. */
+const lockOf = (folder: string): DatabaseSync => {
+  const lock = new DatabaseSync(join(folder, 'judge.lock'), { timeout: 0 })
+  try {
+    lock.exec('BEGIN EXCLUSIVE')
+    return lock
+  } catch (cause) {
+    lock.close()
+    throw new KeytrailError('journal.locked', `another keytrail is running on ${folder}`, { cause })
+  }
+}

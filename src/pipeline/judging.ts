@@ -1,0 +1,237 @@
+/**
+ * The judge's core: events in journal order, state in the journal, time as a watermark. The same for `run` and for
+ * judging a journal again: nothing but the journal's own content decides.
+ */
+import type { Detector, DetectorFacts } from '../detect/definition.ts'
+import { type Engine, engine, type Plan } from '../detect/engine.ts'
+import { noteOf } from '../detect/evidence.ts'
+import { alertOf, begin, witness } from '../detect/opened.ts'
+import { signalId } from '../detect/signal.ts'
+import type { Alert } from '../model/alert.ts'
+import { messageOf } from '../model/error.ts'
+import type { KeyEvent } from '../model/event.ts'
+import { printable, sha256 } from '../normalize/text.ts'
+import type { Journal, ListChange, ValueChange } from './ports.ts'
+import { CachedState } from './state-cache.ts'
+
+const MINUTE_MS = 60_000
+/** How long events of a provider are expected to come (detection-science.md section 4). */
+const LATENESS_MS: Readonly<Record<string, number>> = {
+  aws: 15 * MINUTE_MS,
+  azure: 15 * MINUTE_MS,
+  gcp: 5 * MINUTE_MS,
+}
+const MAX_LATENESS_MS = 15 * MINUTE_MS
+const MIN_LATENESS_MS = 5 * MINUTE_MS
+/** A record from the future moves the watermark no further than this beyond its receipt. */
+const CLOCK_TOLERANCE_MS = 5 * MINUTE_MS
+/** A bucket may change for so long behind its end. */
+const FINALIZE_MS = 24 * 60 * MINUTE_MS
+/** A rule that throws so often is disabled. */
+const MAX_FAULTS = 5
+const FOR_EVER = Number.MAX_SAFE_INTEGER
+
+/** A detector of our own: what it says of another one. */
+const disabledFacts: DetectorFacts = {
+  id: 'detector-disabled',
+  version: 1,
+  content_hash: sha256('detector-disabled 1'),
+  title: 'Detector disabled after repeated faults',
+  description: 'A rule threw again and again. The others go on; what it would have found is not found.',
+  severity: 'high',
+  raise: undefined,
+  experimental: false,
+  author: undefined,
+  license: undefined,
+  reference: undefined,
+  tags: [],
+  controls: ['SI-4', 'AU-5'],
+  explanation: undefined,
+  triage: [
+    'Which detector is it, and when was it changed last? `keytrail validate` checks it.',
+    'What does it guard, and which other detector covers that meanwhile?',
+    'Correct or remove its file and restart; then scan the time in between with `keytrail scan`.',
+  ],
+  falsepositives: [],
+  path: '',
+}
+
+export interface Entry {
+  readonly feed: string
+  readonly event: KeyEvent
+  /** Time of the event, milliseconds since 1970. */
+  readonly at: number
+}
+
+export interface Heartbeat {
+  /** Milliseconds since 1970. */
+  readonly at: number
+  /** Feeds whose sources have nothing unread. */
+  readonly caughtUp: readonly string[]
+}
+
+export interface Disabled {
+  readonly detector: string
+  readonly version: number
+  readonly reason: string
+}
+
+/** What judging changed since the last time it was asked. */
+export interface Changes {
+  readonly alerts: readonly Alert[]
+  readonly signals: readonly Alert[]
+  readonly values: readonly ValueChange[]
+  readonly lists: readonly ListChange[]
+}
+
+export interface Judging {
+  /**
+   * Judges events in order; sets `time.late`.
+   * @param receivedAt milliseconds since 1970, when they were received
+   */
+  events(entries: readonly Entry[], receivedAt: number): Promise<void>
+  /** Time passes. @returns the watermark, `undefined` before the first event */
+  tick(beat: Heartbeat): Promise<number | undefined>
+  /** Another set of detectors, from here on. */
+  use(detectors: readonly Detector[]): void
+  /** Detectors that threw too often since the last time it was asked. */
+  faulty(): Disabled[]
+  /** Takes a detector out; `event` is the last one judged. */
+  disable(one: Disabled, event: KeyEvent): void
+  changes(): Changes
+  readonly engine: Engine
+}
+
+/** Milliseconds since 1970 before which no event of a feed is expected any more. */
+type Marks = Record<string, number>
+const MARKS = 'marks|'
+
+export const judging = (
+  journal: Pick<Journal, 'load' | 'due'>,
+  detectors: readonly Detector[],
+  onNotice: (text: string) => void,
+): Judging => {
+  const state = new CachedState()
+  const faults = new Map<string, number>()
+  const disabled = new Set<string>()
+  let current = detectors
+  let experimental = new Set<string>()
+  let alerts: Alert[] = []
+  let signals: Alert[] = []
+  let broken: Disabled[] = []
+
+  const build = (): Engine => {
+    experimental = new Set(current.filter(({ facts }) => facts.experimental).map(({ facts }) => facts.id))
+    return engine(
+      current.filter(({ facts }) => !disabled.has(facts.id)),
+      {
+        state,
+        finalizeMs: FINALIZE_MS,
+        revisions: 'all',
+        onAlert: (alert) => (experimental.has(alert.detector.id) ? signals : alerts).push(alert),
+        onFault({ id, version }, cause) {
+          const count = (faults.get(id) ?? 0) + 1
+          faults.set(id, count)
+          const reason = printable(messageOf(cause)).slice(0, 256)
+          onNotice(`detector ${id} failed on an event: ${reason}`)
+          if (count === MAX_FAULTS) broken.push({ detector: id, version, reason })
+        },
+      },
+    )
+  }
+  let detecting = build()
+
+  const fetchMissing = async () => {
+    const missing = state.missing()
+    if (missing !== undefined) state.load(await journal.load(missing))
+  }
+  const marks = () => (state.get(MARKS) ?? {}) as Marks // only these are kept under this key
+  const watermarkOf = (all: Marks) => Math.min(Number.POSITIVE_INFINITY, ...Object.values(all))
+
+  /** Decides what is due. */
+  const pass = (watermark: number) => {
+    if (Number.isFinite(watermark)) detecting.tick(watermark, state.due(watermark))
+  }
+
+  return {
+    get engine() {
+      return detecting
+    },
+    async events(entries, receivedAt) {
+      if (entries.length === 0) return
+      const newest = Math.min(
+        entries.reduce((max, { at }) => Math.max(max, at), 0),
+        receivedAt + CLOCK_TOLERANCE_MS,
+      )
+      const due = journal.due(newest - MIN_LATENESS_MS)
+      state.wants.value(MARKS)
+      const plans: (readonly Plan[])[] = entries.map(({ event, at }) => {
+        const found = detecting.match(event, at)
+        for (const plan of found) plan.needs(state.wants)
+        return found
+      })
+      await fetchMissing()
+      state.loadTimed(await due)
+
+      const all = { ...marks() }
+      pass(watermarkOf(all))
+      entries.forEach(({ feed, event, at }, index) => {
+        const before = all[feed] ?? Number.NEGATIVE_INFINITY
+        if (at < before) event.time.late = true
+        const lateness = LATENESS_MS[event.source.provider] ?? MAX_LATENESS_MS
+        const mark = Math.min(at, receivedAt + CLOCK_TOLERANCE_MS) - lateness
+        if (mark > before) {
+          all[feed] = mark
+          pass(watermarkOf(all))
+        }
+        for (const plan of plans[index] ?? []) plan.fold()
+      })
+      state.put(MARKS, all, FOR_EVER)
+    },
+    async tick({ at, caughtUp }) {
+      state.wants.value(MARKS)
+      await fetchMissing()
+      const all = { ...marks() }
+      for (const feed of caughtUp) all[feed] = Math.max(all[feed] ?? 0, at - MAX_LATENESS_MS)
+      state.put(MARKS, all, FOR_EVER)
+      const watermark = watermarkOf(all)
+      if (!Number.isFinite(watermark)) return undefined
+      state.loadTimed(await journal.due(watermark))
+      pass(watermark)
+      state.forget(watermark, FINALIZE_MS)
+      return watermark
+    },
+    use(next) {
+      current = next
+      disabled.clear()
+      faults.clear()
+      detecting = build()
+    },
+    faulty() {
+      const found = broken
+      broken = []
+      return found
+    },
+    disable(one, event) {
+      disabled.add(one.detector)
+      detecting = build()
+      const explanation = `Detector ${one.detector} failed ${MAX_FAULTS} times and is disabled: ${one.reason.replace(/[{}]/g, '')}`
+      const opened = begin({ ...disabledFacts, explanation }, event, {
+        alertId: signalId(disabledFacts, [one.detector, one.version, event.event_id]),
+        severity: disabledFacts.severity,
+        threshold: MAX_FAULTS,
+        timespan: '0s',
+        entity: {},
+      })
+      opened.draft.observed = MAX_FAULTS
+      witness(opened, event.event_id, event.time.event, noteOf(event))
+      alerts.push(alertOf(opened))
+    },
+    changes() {
+      const made = { alerts, signals, ...state.changes() }
+      alerts = []
+      signals = []
+      return made
+    },
+  }
+}

@@ -1,0 +1,198 @@
+/**
+ * The judge of `run`: a batch of records in journal order becomes one commit. Repeats are known by the ids of the
+ * journal; what remains becomes events, and they are judged.
+ */
+import type { Detector } from '../detect/definition.ts'
+import { REJECTION_SCHEMA_VERSION, type Rejection, type RejectReason } from '../model/outcome.ts'
+import { parse } from '../normalize/json.ts'
+import { printable, sha256 } from '../normalize/text.ts'
+import { contentHash } from './content.ts'
+import { countUp } from './count.ts'
+import { conflictId } from './deduplicate.ts'
+import type { Kept } from './intake.ts'
+import { type Entry, type Heartbeat, type Judging, judging } from './judging.ts'
+import type { RecordNormalizer } from './normalize-record.ts'
+import type { Commit, Control, Journal, KnownId, Position } from './ports.ts'
+
+/** What intake brings: everything that one commit will hold. */
+export interface Batch {
+  readonly kept: Kept[]
+  readonly rejected: Rejection[]
+  /** `outcome|feed` or `outcome|feed|reason`. */
+  readonly counters: Map<string, number>
+  /** By feed, then place. */
+  readonly positions: Map<string, Map<string, Position>>
+  bytes: number
+}
+
+export const emptyBatch = (): Batch => ({
+  kept: [],
+  rejected: [],
+  counters: new Map(),
+  positions: new Map(),
+  bytes: 0,
+})
+
+const MAX_REJECTED_BYTES = 64 * 1024
+
+export const rejectionOf = (
+  feed_id: string,
+  position: string,
+  reason: RejectReason,
+  detail: string,
+  raw: Buffer,
+  received: string,
+): Rejection => ({
+  schema_version: REJECTION_SCHEMA_VERSION,
+  feed_id,
+  position,
+  reason,
+  detail: printable(detail).slice(0, 1024),
+  raw_sha256: sha256(raw),
+  raw: raw.toString('base64', 0, MAX_REJECTED_BYTES),
+  received,
+})
+
+export interface LiveJudge {
+  judge(batch: Batch, receivedAt: number): Promise<Commit>
+  /** Time passes: windows close, verdicts become due. */
+  tick(beat: Heartbeat): Promise<Commit>
+  /** A commit that holds acts; another set of detectors holds from there on. */
+  record(at: number, control: readonly Control[], detectors?: readonly Detector[]): Commit
+  readonly judging: Judging
+}
+
+/** What identifies a record: its id, and whether that id belongs to another one. */
+interface Identity {
+  readonly id: string
+  readonly digest: string
+  readonly borrowed: boolean
+}
+
+export const liveJudge = (
+  journal: Pick<Journal, 'next' | 'known' | 'load' | 'due' | 'block'>,
+  normalize: RecordNormalizer,
+  detectors: readonly Detector[],
+  onNotice: (text: string) => void,
+): LiveJudge => {
+  const core = judging(journal, detectors, onNotice)
+
+  const commitOf = (at: number, rest: Partial<Commit>): Commit => ({
+    seq: journal.next,
+    at,
+    items: [],
+    span: [0, 0],
+    control: [],
+    positions: new Map(),
+    rejected: [],
+    ids: [],
+    forget: undefined,
+    counters: new Map(),
+    ...core.changes(),
+    ...rest,
+  })
+
+  /** Whether what the journal has under an id is this record. */
+  const isRepeat = async (known: KnownId, digest: string, bytes: Buffer): Promise<boolean> => {
+    if (known.digest === digest) return true
+    const original = (await journal.block(known.seq))?.items[known.index]
+    return original !== undefined && contentHash(original.raw) === contentHash(bytes)
+  }
+
+  /** Under which id a record is kept. @returns `undefined` for a repeat */
+  const identify = async (
+    { order, raw: { bytes } }: Kept,
+    seen: ReadonlyMap<string, { readonly digest: string; readonly bytes: Buffer }>,
+    known: ReadonlyMap<string, KnownId>,
+  ): Promise<Identity | undefined> => {
+    const own = order.slice(-32)
+    const digest = sha256(bytes).slice(0, 16)
+    const here = seen.get(own)
+    const before = known.get(own)
+    if (here === undefined && before === undefined) return { id: own, digest, borrowed: false }
+    if (here !== undefined && (here.digest === digest || contentHash(here.bytes) === contentHash(bytes)))
+      return undefined
+    if (before !== undefined && (await isRepeat(before, digest, bytes))) return undefined
+    const id = conflictId(own, contentHash(bytes))
+    return seen.has(id) || (await journal.known([id])).has(id) ? undefined : { id, digest, borrowed: true }
+  }
+
+  return {
+    judging: core,
+    async judge(batch, receivedAt) {
+      const seq = journal.next
+      const known = await journal.known(batch.kept.map(({ order }) => order.slice(-32)))
+      const received = new Date(receivedAt).toISOString()
+      const seen = new Map<string, { digest: string; bytes: Buffer }>()
+      const entries: Entry[] = []
+      const raws: Buffer[] = []
+      const ids: Commit['ids'][number][] = []
+      for (const kept of batch.kept) {
+        const { raw } = kept
+        const feed = raw.feed_id
+        const identity = await identify(kept, seen, known)
+        if (identity === undefined) {
+          countUp(batch.counters, `duplicate|${feed}`)
+          continue
+        }
+        const result = normalize(parse(raw.bytes.toString('utf8')), {
+          ...raw,
+          eventId: kept.order.slice(-32),
+        })
+        if (result.kind === 'skipped') countUp(batch.counters, `skipped|${feed}|${result.reason}`)
+        if (result.kind === 'rejected') {
+          countUp(batch.counters, `rejected|${feed}|${result.reason}`)
+          const place = `${raw.place}:${raw.number}`
+          batch.rejected.push(rejectionOf(feed, place, result.reason, result.detail, raw.bytes, received))
+        }
+        if (result.kind !== 'event') continue
+        const { event } = result
+        const index = entries.length
+        event.raw_ref = `${seq}:${index}`
+        if (identity.borrowed) {
+          event.event_id = event.action_id = identity.id
+          event.parse_warnings = [...(event.parse_warnings ?? []), 'id_conflict']
+        }
+        seen.set(identity.id, { digest: identity.digest, bytes: raw.bytes })
+        ids.push({ id: identity.id, digest: identity.digest, index })
+        raws.push(raw.bytes)
+        entries.push({ feed, event, at: Date.parse(event.time.event) })
+        countUp(batch.counters, `kept|${feed}`)
+      }
+
+      await core.events(entries, receivedAt)
+      const control: Control[] = []
+      const last = entries.at(-1)?.event
+      if (last !== undefined)
+        for (const one of core.faulty()) {
+          core.disable(one, last)
+          control.push({ kind: 'disabled', ordered: true, who: 'keytrail', body: JSON.stringify(one) })
+        }
+      for (const { feed, event } of entries) if (event.time.late) countUp(batch.counters, `late|${feed}`)
+      const times = entries.map(({ at }) => at)
+      return commitOf(receivedAt, {
+        items: entries.map(({ event }, index) => ({
+          raw: raws[index] ?? NOTHING,
+          event: JSON.stringify(event),
+        })),
+        span: [Math.min(...times), Math.max(...times)],
+        control,
+        positions: batch.positions,
+        rejected: batch.rejected,
+        ids,
+        counters: batch.counters,
+      })
+    },
+    async tick(beat) {
+      const forget = await core.tick(beat)
+      const control: Control = { kind: 'tick', ordered: true, who: 'keytrail', body: JSON.stringify(beat) }
+      return commitOf(beat.at, { control: [control], forget })
+    },
+    record(at, control, next) {
+      if (next !== undefined) core.use(next)
+      return commitOf(at, { control })
+    },
+  }
+}
+
+const NOTHING = Buffer.alloc(0)

@@ -1,0 +1,207 @@
+/**
+ * The loop of `run`: read, judge, commit. Pieces of all sources gather in a batch; a batch becomes durable by time,
+ * number or size, whichever is first, and while it is written the next one gathers.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { NormalizeSettings } from '../normalize/format.ts'
+import type { FormatName } from '../normalize/index.ts'
+import { countUp } from './count.ts'
+import { type Intake, intake } from './intake.ts'
+import { type Batch, emptyBatch, type LiveJudge, rejectionOf } from './live-judge.ts'
+import type { Commit, Journal, Piece, Position, Source } from './ports.ts'
+
+export interface LoopOptions {
+  readonly sources: readonly Source[]
+  readonly journal: Journal
+  readonly judge: LiveJudge
+  readonly settings: NormalizeSettings
+  readonly format?: FormatName | undefined
+  /** Bytes that sinks may be behind before reading stops. */
+  readonly budget: number
+  readonly clock: () => number
+  /** Acts of the operator that wait for their place in the log. */
+  readonly acts: (() => Commit)[]
+  onNotice(text: string): void
+  /** A commit is durable. */
+  onCommit(commit: Commit): void
+}
+
+/** A commit is made after this time, or with so many events or bytes (architecture.md section 3). */
+const COMMIT_MS = 200
+const COMMIT_EVENTS = 2000
+const COMMIT_BYTES = 4 * 1024 * 1024
+const TICK_MS = 10_000
+const BACKLOG_MS = 1000
+const TRIM_MS = 60_000
+/** Commits that are written while the next batch gathers. */
+const IN_FLIGHT = 2
+
+/** Runs work one after the other. */
+const queue = () => {
+  let last: Promise<unknown> = Promise.resolve()
+  return <T>(work: () => Promise<T>): Promise<T> => {
+    const next = last.then(work)
+    last = next.catch(() => {}) // the caller of that work has the failure
+    return next
+  }
+}
+
+/** Reads all sources until they end or the signal comes; what was read is durable when it returns. */
+export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promise<void> => {
+  const { sources, journal, judge, settings, budget, clock, acts, onNotice, onCommit } = options
+  const caughtUp = new Set<string>()
+  const oneByOne = queue()
+  const writing = new Set<Promise<void>>()
+  const failed = new AbortController()
+  const stop = AbortSignal.any([signal, failed.signal])
+  let batch = emptyBatch()
+  let began = 0
+
+  const write = async (commit: Commit) => {
+    const durable = journal.commit(commit).then(() => onCommit(commit))
+    writing.add(durable)
+    durable.then(
+      () => writing.delete(durable),
+      (cause) => failed.abort(cause),
+    )
+    if (writing.size >= IN_FLIGHT) await Promise.race(writing)
+  }
+
+  const flush = () =>
+    oneByOne(async () => {
+      for (let one = acts.shift(); one !== undefined; one = acts.shift()) await write(one())
+      if (batch.positions.size === 0) return
+      const full = batch
+      batch = emptyBatch()
+      await write(await judge.judge(full, clock()))
+    })
+
+  const tick = () => oneByOne(async () => write(await judge.tick({ at: clock(), caughtUp: [...caughtUp] })))
+
+  /** Sinks that are behind by the whole budget stop the reading; nothing is dropped to make room. */
+  let holding = false
+  const room = async () => {
+    while (holding && !stop.aborted) await sleep(100, undefined, { signal: stop }).catch(() => {}) // the loop looks itself
+  }
+
+  const readSource = async (source: Source) => {
+    const { feed_id } = source
+    const known = await journal.positions(feed_id)
+    const readers = new Map<string, { readonly reader: Intake; read: number }>()
+    let place = ''
+    const open = (piece: Piece) => {
+      const listener = {
+        kept(kept: Batch['kept'][number]) {
+          batch.kept.push(kept)
+          batch.bytes += kept.raw.bytes.length
+        },
+        skipped: (reason: string) => void countUp(batch.counters, `skipped|${feed_id}|${reason}`),
+        rejected(
+          ...[reason, detail, position, bytes]: Parameters<
+            NonNullable<Parameters<typeof intake>[1]['rejected']>
+          >
+        ) {
+          countUp(batch.counters, `rejected|${feed_id}|${reason}`)
+          batch.rejected.push(
+            rejectionOf(feed_id, position, reason, detail, bytes, new Date(clock()).toISOString()),
+          )
+          batch.bytes += bytes.length
+        },
+      }
+      const { begins = { number: 0, skip: 0 } } = piece
+      const reader = intake(
+        {
+          feed_id,
+          transport: source.transport,
+          place: piece.place,
+          received: () => new Date(clock()).toISOString(),
+          settings,
+          format: options.format,
+          begins,
+          strict: false,
+        },
+        listener,
+      )
+      return { reader, read: begins.number + begins.skip }
+    }
+    const take = async (piece: Piece | 'idle') => {
+      if (piece === 'idle') {
+        await flush()
+        readers.clear()
+        caughtUp.add(feed_id)
+        return
+      }
+      caughtUp.delete(feed_id)
+      await room()
+      if (batch.positions.size === 0) began = clock()
+      place = piece.place
+      let one = readers.get(place)
+      if (one === undefined || piece.begins !== undefined) {
+        one = open(piece)
+        readers.set(place, one)
+      }
+      if (piece.bytes.length > 0) one.reader.push(piece.bytes)
+      if (piece.ends) {
+        one.reader.end()
+        readers.delete(place)
+      }
+      const soFar = one.reader.soFar
+      const read = soFar.number + soFar.since
+      if (read > one.read)
+        batch.counters.set(
+          `received|${feed_id}`,
+          (batch.counters.get(`received|${feed_id}`) ?? 0) + read - one.read,
+        )
+      one.read = Math.max(one.read, read)
+      const positions = batch.positions.get(feed_id) ?? new Map<string, Position>()
+      positions.set(place, piece.position(soFar))
+      batch.positions.set(feed_id, positions)
+      if (batch.kept.length >= COMMIT_EVENTS || batch.bytes >= COMMIT_BYTES || clock() - began >= COMMIT_MS)
+        await flush()
+    }
+    await source.read((one) => known.get(one), take, stop)
+  }
+
+  /** Does something again and again until the loop ends; a failure ends the loop. */
+  const every = (ms: number, work: () => Promise<unknown>) => {
+    let busy = false
+    return setInterval(() => {
+      if (busy || stop.aborted) return
+      busy = true
+      work()
+        .catch((cause) => failed.abort(cause))
+        .finally(() => {
+          busy = false
+        })
+    }, ms)
+  }
+  const look = async () => {
+    const backlog = await journal.backlog()
+    if (backlog >= budget !== holding) {
+      holding = !holding
+      onNotice(
+        holding
+          ? `sinks are behind by ${backlog} bytes, the whole budget: reading stops until they catch up`
+          : 'sinks have caught up: reading goes on',
+      )
+    }
+  }
+  const timers = [
+    every(COMMIT_MS, flush),
+    every(TICK_MS, tick),
+    every(BACKLOG_MS, look),
+    every(TRIM_MS, () => journal.trim()),
+  ]
+  try {
+    await Promise.all(sources.map(readSource)).catch((cause) => {
+      if (!stop.aborted) throw cause
+    })
+  } finally {
+    for (const timer of timers) clearInterval(timer)
+  }
+  failed.signal.throwIfAborted()
+  await flush()
+  await tick()
+  await Promise.all(writing)
+  failed.signal.throwIfAborted()
+}

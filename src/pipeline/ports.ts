@@ -1,0 +1,213 @@
+/**
+ * The three ports of the pipeline: where records come from, where they are kept, where they go.
+ * Each has one contract suite in `test/contract` that every implementation passes.
+ */
+import type { Alert } from '../model/alert.ts'
+import type { KeyEvent } from '../model/event.ts'
+import type { Rejection } from '../model/outcome.ts'
+
+/** Where a source goes on after a restart: opaque to everybody but the source. */
+export type Position = Readonly<Record<string, string | number | boolean>>
+
+/** Bytes of one place (a file, an object, a message), in order. */
+export interface Piece {
+  /** As shown to people. */
+  readonly place: string
+  /** Set on the first piece of a place that is read: where its bytes begin. */
+  readonly begins?: Begin
+  readonly bytes: Buffer
+  /** Nothing more belongs to the place. */
+  readonly ends: boolean
+  /** @param read how far the records of the place are complete @returns what to keep under `place` */
+  position(read: ReadSoFar): Position
+}
+
+export interface Begin {
+  /** Records of the place before these bytes. */
+  readonly number: number
+  /** Records at the beginning of these bytes that are journaled already. */
+  readonly skip: number
+}
+
+export interface ReadSoFar {
+  /** Bytes of the place since it began here, up to the end of its last complete top-level value. */
+  readonly offset: number
+  /** Records up to there. */
+  readonly number: number
+  /** Records behind it that are complete, too. */
+  readonly since: number
+}
+
+export interface Source {
+  readonly feed_id: string
+  readonly transport: KeyEvent['ingest']['transport']
+  /**
+   * Hands over pieces as they come, and `idle` each time when nothing is unread. Ends when there is nothing more
+   * to come, or on the signal.
+   * @param known the position kept for a place, if any
+   * @param take resolves when more may come
+   */
+  read(
+    known: (place: string) => Position | undefined,
+    take: (piece: Piece | 'idle') => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void>
+}
+
+/** One record as it is journaled. */
+export interface Item {
+  readonly raw: Buffer
+  /** The event as JSON. */
+  readonly event: string
+}
+
+export interface KnownId {
+  /** SHA-256 of the raw bytes, first 16 hex digits. */
+  readonly digest: string
+  readonly seq: number
+  readonly index: number
+}
+
+export interface ValueChange {
+  readonly key: string
+  /** JSON; `undefined` removes it. */
+  readonly value: string | undefined
+  /** Event time until which it is needed, milliseconds since 1970. */
+  readonly due: number
+}
+
+/** Entries that were added to one chunk of a series. */
+export interface ListChange {
+  readonly name: string
+  readonly chunk: number
+  /** JSON array of entries. */
+  readonly entries: string
+  readonly due: number
+}
+
+/** Something that Keytrail or its operator did. Those with `ordered` decide how later events are judged. */
+export interface Control {
+  readonly kind:
+    | 'tick'
+    | 'detectors'
+    | 'knowledge'
+    | 'disabled'
+    | 'start'
+    | 'stop'
+    | 'configuration'
+    | 'disposition'
+    | 'purge'
+    | 'replay'
+  readonly ordered: boolean
+  readonly who: string
+  /** JSON. */
+  readonly body: string
+}
+
+/** What becomes durable together. Takes the next number of the log. */
+export interface Commit {
+  readonly seq: number
+  /** Milliseconds since 1970: when it was made. */
+  readonly at: number
+  readonly items: readonly Item[]
+  /** Times of the first and the last event, milliseconds since 1970. */
+  readonly span: readonly [first: number, last: number]
+  readonly control: readonly Control[]
+  /** By feed, then place. */
+  readonly positions: ReadonlyMap<string, ReadonlyMap<string, Position>>
+  readonly alerts: readonly Alert[]
+  readonly signals: readonly Alert[]
+  readonly rejected: readonly Rejection[]
+  /** Event ids of the items, with their digests, in order. */
+  readonly ids: readonly { readonly id: string; readonly digest: string; readonly index: number }[]
+  /** State that was due before this watermark is not needed any more. */
+  readonly forget: number | undefined
+  readonly values: readonly ValueChange[]
+  readonly lists: readonly ListChange[]
+  /** Amounts to add. */
+  readonly counters: ReadonlyMap<string, number>
+}
+
+export interface Wanted {
+  readonly values: readonly string[]
+  readonly chunks: readonly (readonly [name: string, chunk: number])[]
+}
+
+export interface Loaded {
+  /** JSON by key; what is missing does not exist. */
+  readonly values: readonly (readonly [key: string, value: string, due: number])[]
+  /** JSON arrays by series and chunk, in the order they were added. */
+  readonly chunks: readonly (readonly [name: string, chunk: number, entries: string])[]
+}
+
+export interface StoredAlert {
+  /** Place in the stream of alerts. */
+  readonly n: number
+  readonly alert: Alert
+}
+
+export interface Block {
+  readonly seq: number
+  readonly at: number
+  readonly items: readonly Item[]
+}
+
+/** How far a sink has come. */
+export interface Cursor {
+  /** Number of the last block that is settled. */
+  readonly feed: number
+  /** Place of the last alert that is settled. */
+  readonly alerts: number
+  /** What the sink itself wants to know after a restart. */
+  readonly memo: Position
+}
+
+export interface DeadLetter {
+  readonly stream: 'feed' | 'alerts'
+  /** Event id or alert id. */
+  readonly id: string
+  readonly reason: string
+  readonly body: string
+}
+
+export interface Journal {
+  /** Number that the next commit takes. */
+  readonly next: number
+  /** Durable when it returns. Commits are made in the order they are given. */
+  commit(commit: Commit): Promise<void>
+  positions(feed: string): Promise<ReadonlyMap<string, Position>>
+  /** A block by its number, as long as it is kept. */
+  block(seq: number): Promise<Block | undefined>
+  /** Which of these event ids are known. */
+  known(ids: readonly string[]): Promise<ReadonlyMap<string, KnownId>>
+  load(wanted: Wanted): Promise<Loaded>
+  /** Timed state whose time has come. */
+  due(watermark: number): Promise<Loaded['values']>
+  /** Blocks behind a number, at most `bytes` of them together, at least one when there is one. */
+  blocks(after: number, bytes: number): Promise<readonly Block[]>
+  alerts(after: number, limit: number): Promise<readonly StoredAlert[]>
+  cursor(sink: string): Promise<Cursor>
+  settle(sink: string, cursor: Cursor, dead: readonly DeadLetter[]): Promise<void>
+  /** Removes the cursors of sinks that are no longer configured. */
+  retire(sinks: readonly string[]): Promise<void>
+  /** Bytes held for sinks that are behind. */
+  backlog(): Promise<number>
+  /** Removes what every sink has passed and retention allows. */
+  trim(): Promise<void>
+  close(): Promise<void>
+}
+
+/** What a sink receives: JSON texts, as they are journaled. */
+export interface Delivery {
+  readonly events: readonly string[]
+  readonly alerts: readonly Alert[]
+}
+
+export interface Sink {
+  readonly name: string
+  /** @param memo what it gave back with its last settled delivery */
+  open(memo: Position): Promise<void>
+  /** Delivers in order. @returns what to keep for a restart @throws KeytrailError when it should be tried again */
+  send(delivery: Delivery, signal: AbortSignal): Promise<Position>
+  close(): Promise<void>
+}
