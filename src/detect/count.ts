@@ -64,6 +64,7 @@ export const countStep = (detector: CountDetector, context: Context): Step => {
           if (end > opened.upto) {
             for (const one of series.between(Math.max(end - timespanMs, opened.upto + 1), end))
               witness(opened, one.eventId, timeText(one.at), one.note)
+            opened.from = Math.min(opened.from, end - timespanMs)
             opened.upto = end
           }
           const revised = raise(opened, observed, end - timespanMs, end)
@@ -77,7 +78,7 @@ export const countStep = (detector: CountDetector, context: Context): Step => {
           const opened = openedAt(bucket)
           if (opened === undefined) continue
           open++
-          if (at > opened.upto || timeText(at) < opened.draft.time.first_event) continue
+          if (at > opened.upto || at < opened.from) continue
           witness(opened, entry.eventId, timeText(at), entry.note) // within what is evidence already
           keep(opened, bucket)
         }

@@ -29,6 +29,8 @@ export interface Beginning {
   readonly entity: Alert['entity']
 }
 
+/** A time that is never reached, in numbers that JSON keeps. */
+const FAR = Number.MAX_SAFE_INTEGER
 const MAX_EVENT_IDS = 50
 const MAX_SAMPLES = 5
 const MAX_EXPLANATION = 2048
@@ -39,7 +41,8 @@ export interface Opened {
   readonly draft: Alert
   /** The explanation: the observed value belongs between the parts. */
   readonly parts: readonly string[]
-  /** Time of the newest event that is evidence, milliseconds since 1970. */
+  /** Times between which every event is evidence, milliseconds since 1970. */
+  from: number
   upto: number
   /** Observed value that makes the next revision. */
   next: number
@@ -101,7 +104,7 @@ export const begin = (facts: DetectorFacts, event: KeyEvent, about: Beginning): 
     triage: [...(facts.triage ?? defaultTriage)],
     replay_run_id: undefined,
   }
-  return { draft, parts, upto: Number.NEGATIVE_INFINITY, next: Number.POSITIVE_INFINITY, told: 0 }
+  return { draft, parts, from: FAR, upto: -FAR, next: FAR, told: 0 }
 }
 
 /** Adds one event to the evidence: all count, the first are shown. */

@@ -114,6 +114,16 @@ export class Series {
     }
   }
 
+  /** Number of entries in [from, to]. */
+  #size(from: number, to: number): number {
+    let size = 0
+    for (let number = this.chunkOf(from); number <= this.chunkOf(to); number++) {
+      const entries = this.chunks.get(number)
+      if (entries !== undefined) size += indexAfter(entries, to) - indexAfter(entries, from - 1)
+    }
+    return size
+  }
+
   /** Whether an entry lies in (at, at + timespan]: then `at` also belongs to windows that end later. */
   hasLater(at: number): boolean {
     const number = this.chunkOf(at)
@@ -143,6 +153,7 @@ export class Series {
    */
   crossings(at: number, threshold: number): Crossing[] {
     const back = this.timespanMs
+    if (this.#size(at - back, at + back) < threshold) return []
     const near = new Set<string>()
     for (const { value } of this.between(at - back, at + back)) if (near.add(value).size >= threshold) break
     if (near.size < threshold) return []

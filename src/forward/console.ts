@@ -9,7 +9,7 @@ export const consoleSink = (
   render: (alert: Alert) => string,
 ): Sink => ({
   name,
-  async open() {},
+  open: async () => ({}),
   async send({ alerts }) {
     const text = alerts.map(render).join('')
     if (text !== '')

@@ -82,6 +82,7 @@ export const ndjsonSink = (
     }
     one.end += bytes.length
   }
+  const ends = () => Object.fromEntries([...files].map(([stream, { end }]) => [stream, end]))
   return {
     name,
     async open(memo) {
@@ -89,6 +90,7 @@ export const ndjsonSink = (
         const path = paths[stream]
         if (path !== undefined && !files.has(stream)) files.set(stream, await settledFile(path, memo[stream]))
       }
+      return ends()
     },
     async send({ events, alerts }) {
       await append('events', events)
@@ -96,7 +98,7 @@ export const ndjsonSink = (
         'alerts',
         alerts.map((alert) => JSON.stringify(alert)),
       )
-      return Object.fromEntries([...files].map(([stream, { end }]) => [stream, end]))
+      return ends()
     },
     async close() {
       for (const { file } of files.values()) await file.close()

@@ -18,6 +18,8 @@ export interface RawRecord {
   readonly envelopeTime: string | undefined
   /** When Keytrail received it, RFC 3339. */
   readonly received: string
+  /** SHA-256 of the bytes, when it was made before. */
+  readonly sha256?: string
   /** The event id, when it was made before. */
   readonly eventId?: string
 }

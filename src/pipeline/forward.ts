@@ -54,7 +54,7 @@ export const forward = async (options: ForwardOptions, signal: AbortSignal): Pro
   }
 
   try {
-    await persist('opening', () => sink.open(cursor.memo))
+    cursor = { ...cursor, memo: await persist('opening', () => sink.open(cursor.memo)) }
     await journal.settle(sink.name, cursor, [])
     for (;;) {
       signal.throwIfAborted()

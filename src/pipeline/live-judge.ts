@@ -102,11 +102,12 @@ export const liveJudge = (
   /** Under which id a record is kept. @returns `undefined` for a repeat */
   const identify = async (
     { order, raw: { bytes } }: Kept,
+    whole: string,
     seen: ReadonlyMap<string, { readonly digest: string; readonly bytes: Buffer }>,
     known: ReadonlyMap<string, KnownId>,
   ): Promise<Identity | undefined> => {
     const own = order.slice(-32)
-    const digest = sha256(bytes).slice(0, 16)
+    const digest = whole.slice(0, 16)
     const here = seen.get(own)
     const before = known.get(own)
     if (here === undefined && before === undefined) return { id: own, digest, borrowed: false }
@@ -130,7 +131,8 @@ export const liveJudge = (
       for (const kept of batch.kept) {
         const { raw } = kept
         const feed = raw.feed_id
-        const identity = await identify(kept, seen, known)
+        const whole = sha256(raw.bytes)
+        const identity = await identify(kept, whole, seen, known)
         if (identity === undefined) {
           countUp(batch.counters, `duplicate|${feed}`)
           continue

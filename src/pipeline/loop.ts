@@ -56,6 +56,9 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
   const stop = AbortSignal.any([signal, failed.signal])
   let batch = emptyBatch()
   let began = 0
+  /** RFC 3339 of now; one text for all records of one piece. */
+  let now = ''
+  const received = () => now
 
   const write = async (commit: Commit) => {
     const durable = journal.commit(commit).then(() => onCommit(commit))
@@ -67,14 +70,23 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
     if (writing.size >= IN_FLIGHT) await Promise.race(writing)
   }
 
-  const flush = () =>
-    oneByOne(async () => {
+  /** Hands the batch over; the next one gathers meanwhile. @returns when it is judged and on its way to the disk */
+  const flush = (): Promise<void> => {
+    const full = batch
+    batch = emptyBatch()
+    return oneByOne(async () => {
       for (let one = acts.shift(); one !== undefined; one = acts.shift()) await write(one())
-      if (batch.positions.size === 0) return
-      const full = batch
-      batch = emptyBatch()
-      await write(await judge.judge(full, clock()))
+      if (full.positions.size > 0) await write(await judge.judge(full, clock()))
     })
+  }
+  /** At most one batch waits while another is judged. */
+  let flushing = Promise.resolve()
+  const flushFull = async () => {
+    const before = flushing
+    flushing = flush()
+    flushing.catch((cause) => failed.abort(cause))
+    await before
+  }
 
   const tick = () => oneByOne(async () => write(await judge.tick({ at: clock(), caughtUp: [...caughtUp] })))
 
@@ -114,7 +126,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
           feed_id,
           transport: source.transport,
           place: piece.place,
-          received: () => new Date(clock()).toISOString(),
+          received,
           settings,
           format: options.format,
           begins,
@@ -133,6 +145,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
       }
       caughtUp.delete(feed_id)
       await room()
+      now = new Date(clock()).toISOString()
       if (batch.positions.size === 0) began = clock()
       place = piece.place
       let one = readers.get(place)
@@ -157,7 +170,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
       positions.set(place, piece.position(soFar))
       batch.positions.set(feed_id, positions)
       if (batch.kept.length >= COMMIT_EVENTS || batch.bytes >= COMMIT_BYTES || clock() - began >= COMMIT_MS)
-        await flush()
+        await flushFull()
     }
     await source.read((one) => known.get(one), take, stop)
   }

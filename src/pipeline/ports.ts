@@ -205,8 +205,8 @@ export interface Delivery {
 
 export interface Sink {
   readonly name: string
-  /** @param memo what it gave back with its last settled delivery */
-  open(memo: Position): Promise<void>
+  /** @param memo what it gave back last @returns what to keep before the first delivery */
+  open(memo: Position): Promise<Position>
   /** Delivers in order. @returns what to keep for a restart @throws KeytrailError when it should be tried again */
   send(delivery: Delivery, signal: AbortSignal): Promise<Position>
   close(): Promise<void>
