@@ -18,7 +18,10 @@ const CLOSE_ARRAY = 0x5d
 const SPACE = 0x20
 const NEWLINE = 0x0a
 
-/** Members whose arrays hold records: CloudTrail and Lambda, CloudWatch Logs, LookupEvents, SQS. */
+/**
+ * Members whose arrays hold records: CloudTrail and Lambda, CloudWatch Logs, LookupEvents, SQS; `records` of
+ * Event Hubs, `value` of Azure's REST answers.
+ */
 export const containers: readonly string[] = [
   'Records',
   'records',
@@ -26,6 +29,7 @@ export const containers: readonly string[] = [
   'events',
   'Events',
   'Messages',
+  'value',
 ]
 
 /** Place of a text in the scanned bytes; `start` 0 = not seen. */
@@ -181,7 +185,7 @@ const spells = (bytes: Buffer, from: number, name: string): boolean => {
 }
 
 const isContainer = (bytes: Buffer, from: number, to: number) =>
-  to - from >= 6 &&
+  to - from >= 5 &&
   to - from <= 9 &&
   containers.some((name) => name.length === to - from && spells(bytes, from, name))
 
