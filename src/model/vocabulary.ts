@@ -169,6 +169,9 @@ export const settingNames = [
   'read_write_type',
   'kms_key_id',
   'description',
+  'kind',
+  'key_source',
+  'auto_rotation',
 ] as const
 export const changeFlags = [
   'bypass_lockout_check',
