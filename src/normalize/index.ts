@@ -1,8 +1,17 @@
 /** The log formats, by name. The format is detected for each record. */
+import { azureActivity } from './azure-activity.ts'
 import { cloudtrail } from './cloudtrail.ts'
+import { entra } from './entra.ts'
 import type { Format } from './format.ts'
+import { keyVault } from './key-vault.ts'
 
-export const formats = { cloudtrail } satisfies Record<string, Format>
+/** In this order: the Activity log also takes the Azure records that are no other format's. */
+export const formats = {
+  cloudtrail,
+  key_vault: keyVault,
+  entra,
+  azure_activity: azureActivity,
+} satisfies Record<string, Format>
 
 export type FormatName = keyof typeof formats
 export const formatNames = Object.keys(formats) as FormatName[]
