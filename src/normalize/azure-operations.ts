@@ -197,7 +197,8 @@ export const vaultMapping = (native: string, hsm: boolean, uri: string | undefin
   const named = entry(vaultOperations, native) ?? (/^KeyRelease/i.test(native) ? release : undefined)
   if (named !== undefined) return { mapping: named, listed: true }
   const read = anyRead.test(native)
-  const below = read ? undefined : verbOf('key', PATH_VERB.exec(path)?.[1] ?? '')
+  const verb = PATH_VERB.exec(path)?.[1] ?? ''
+  const below = !read && (hsm || verb === 'release') ? verbOf('key', verb) : undefined
   if (below !== undefined) return { mapping: below, listed: true }
   const byPath = hsm ? hsmPaths.find(([test]) => test.test(path))?.[1] : undefined
   if (byPath === undefined) return { mapping: unlisted(native, hsm), listed: false }

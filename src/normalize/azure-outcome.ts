@@ -79,7 +79,7 @@ export const resultOf = (
 ): Result => {
   const { outcome, status, conflict } = facts
   if (outcome !== 'denied' && outcome !== 'failure') return { outcome, status, conflict, error: undefined }
-  const code = field(string(facts.code) ?? facts.code ?? status, 128, 'error.code', cuts)
+  const code = field(facts.code === '' ? status : (facts.code ?? status), 128, 'error.code', cuts)
   const message = field(facts.message, 1024, 'error.message', cuts)
   const group = outcome === 'denied' ? 'access_denied' : classOf(facts.decisive ?? status)
   return { outcome, status, conflict, error: { code, message, class: group } }
