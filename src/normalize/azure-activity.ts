@@ -14,7 +14,7 @@ import {
   vaultChange,
 } from './azure-change.ts'
 import { assemble, keyOf, networkOf, timeOf } from './azure-event.ts'
-import { claimsOf, identify } from './azure-identity.ts'
+import { claimsOf, crossesTenants, identify } from './azure-identity.ts'
 import { type ActivityRow, actionOf, activityRow } from './azure-operations.ts'
 import { activityOutcome } from './azure-outcome.ts'
 import {
@@ -235,7 +235,6 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
   const mapping: Mapping = created ? { ...base, operation: 'container_create' } : base
   const told = toldBy({ action, resource, mapping, body }, cuts)
   const owner = seen.columns ? undefined : string(top['tenantid'])?.toLowerCase()
-  const stranger = caller.initiated_by === 'human' || caller.initiated_by === 'workload'
   const correlation = string(top['correlationid'])
   const eventDataId = string(top['eventdataid'])
   return assemble(
@@ -273,10 +272,7 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
           object_type: mapping.object,
           account: field(subscriptionOf(resource) ?? top['subscriptionid'], 128, 'target.account', cuts),
           region: field(top['location'], 64, 'target.region', cuts),
-          cross_account:
-            stranger && owner !== undefined && caller.actor.account !== undefined
-              ? caller.actor.account !== owner
-              : undefined,
+          cross_account: crossesTenants(caller, owner),
         },
         change: told.change === undefined ? undefined : changed(told.change),
       },

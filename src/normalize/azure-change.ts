@@ -33,7 +33,7 @@ const flagsOf = (...flags: readonly (ChangeFlag | false)[]): ChangeFlag[] | unde
 
 const MAX_BINDINGS = 64
 
-const bound = (bindings: readonly Binding[], cuts: Cuts): Change['bindings'] => {
+export const bindingsOf = (bindings: readonly Binding[], cuts: Cuts): Change['bindings'] => {
   if (bindings.length > MAX_BINDINGS) cuts.push('change.bindings')
   const kept = bindings.slice(0, MAX_BINDINGS).map((one) => ({
     action: one.action,
@@ -43,8 +43,6 @@ const bound = (bindings: readonly Binding[], cuts: Cuts): Change['bindings'] => 
   }))
   return kept.length > 0 ? kept : undefined
 }
-
-export const bindingsOf = bound
 
 const words = (value: unknown): string => strings(embedded(value)).join(',')
 
@@ -96,7 +94,7 @@ export const vaultChange = (vault: Json, action: string, cuts: Cuts): Change => 
       ],
       cuts,
     ),
-    bindings: bound(
+    bindings: bindingsOf(
       [
         ...entries.flatMap((one) => policyBinding(one, '', action)),
         ...policyBinding(vault, 'addedaccesspolicy', 'add'),
@@ -122,7 +120,7 @@ export const roleChange = (assignment: Json, action: 'add' | 'remove', cuts: Cut
     bindings:
       member === undefined && role === undefined
         ? undefined
-        : bound([{ action, role, member, condition }], cuts),
+        : bindingsOf([{ action, role, member, condition }], cuts),
   }
 }
 

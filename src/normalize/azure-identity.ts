@@ -93,6 +93,13 @@ const credentialOf = (claims: Json, human: boolean, managed: boolean): Actor['cr
   return kind === '1' ? 'service_key' : kind === '2' ? 'certificate' : 'unknown'
 }
 
+/** A caller of ours or a stranger's: is its tenant another than the owner's? */
+export const crossesTenants = (caller: Caller, owner: string | undefined): boolean | undefined => {
+  const { actor, initiated_by } = caller
+  if (initiated_by !== 'human' && initiated_by !== 'workload') return undefined
+  return owner === undefined || actor.account === undefined ? undefined : actor.account !== owner
+}
+
 export interface CallFacts {
   readonly claims: Json
   /** Who the header names, when there are no claims. */

@@ -5,7 +5,7 @@
 import type { KeyEvent } from '../model/event.ts'
 import { type Change, changed, settingsOf, vaultChange } from './azure-change.ts'
 import { assemble, keyOf, networkOf, timeOf } from './azure-event.ts'
-import { type Caller, claimsOf, identify } from './azure-identity.ts'
+import { type Caller, claimsOf, crossesTenants, identify } from './azure-identity.ts'
 import { type Found, vaultMapping } from './azure-operations.ts'
 import { auditOutcome } from './azure-outcome.ts'
 import {
@@ -160,7 +160,6 @@ const normalize: Format['normalize'] = (value, raw) => {
   const container = mapping.object === 'vault' || mapping.object === 'hsm'
   const object = container ? undefined : (objectOf(all['id']) ?? objectOf(uri))
   const owner = columns ? undefined : string(top['tenantid'])?.toLowerCase()
-  const stranger = caller.initiated_by === 'human' || caller.initiated_by === 'workload'
   const rotation = native === 'KeyRotationPolicySet' ? rotationOf(all) : undefined
   return assemble(
     value,
@@ -210,10 +209,7 @@ const normalize: Format['normalize'] = (value, raw) => {
           object_type: mapping.object,
           account: field(subscriptionOf(resource), 128, 'target.account', cuts),
           region: field(top['location'] ?? top['resourcelocation'], 64, 'target.region', cuts),
-          cross_account:
-            stranger && owner !== undefined && caller.actor.account !== undefined
-              ? caller.actor.account !== owner
-              : undefined,
+          cross_account: crossesTenants(caller, owner),
           new_state: result.outcome === 'success' ? stateAfter[mapping.operation] : undefined,
         },
         crypto: cryptoOf(all, caller, mapping, cuts),
