@@ -113,7 +113,7 @@ export const assemble = (value: Json, raw: RawRecord, facts: AzureFacts, cuts: C
       transport: raw.transport,
       feed_id: raw.feed_id,
       position: field(position, 256, 'ingest.position', cuts),
-      raw_sha256: sha256(raw.bytes),
+      raw_sha256: raw.sha256 ?? sha256(raw.bytes),
       integrity: 'not_available',
     },
     operation: mapping.operation,

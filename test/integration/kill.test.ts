@@ -33,7 +33,7 @@ test(`${kills} kills over ${records} records leave what an undisturbed run leave
   expect(left.alerts).toEqual(expected.alerts)
   expect(left.feed.length).toBe(expected.feed.length)
   expect(left.feed).toEqual(expected.feed)
-  expect(left.delivered.sort()).toEqual(expected.delivered.sort())
+  expect(left.delivered.toSorted()).toEqual(expected.delivered.toSorted())
   const killed = Object.entries(hits).reduce(
     (sum, [kind, count]) => (kind === 'ran to its end' ? sum : sum + count),
     0,
