@@ -78,6 +78,29 @@ program
     exitCode = await run(options, abort.signal)
   })
 
+const journal = program.command('journal').description('look into the journal of run')
+const whichJournal = (name: string, about: string) =>
+  journal
+    .command(name)
+    .description(about)
+    .option('--data <dir>', 'data directory (default: that of the configuration)')
+    .option('--config <file>', 'configuration (default: keytrail.yml, if there is one)')
+    .option('--json', 'print the result as JSON', false)
+whichJournal('info', 'what it holds').action(async (options) => {
+  const { info } = await import('./commands/journal.ts')
+  exitCode = info(options)
+})
+whichJournal('check', 'whether it is whole, and gives the same alerts when judged again').action(
+  async (options) => {
+    const { check } = await import('./commands/journal.ts')
+    exitCode = await check(options)
+  },
+)
+whichJournal('compact', 'give free space back to the file system').action(async (options) => {
+  const { compact } = await import('./commands/journal.ts')
+  exitCode = compact(options)
+})
+
 program
   .command('explain')
   .description('tell one alert in full: what, evidence, what to decide, what the detector cannot see')

@@ -4,10 +4,10 @@ import { loadConfig } from '../config/config.ts'
 import { loadDetectors } from '../config/detectors.ts'
 import { packageVersion } from '../config/paths.ts'
 import { readSecret, Secret } from '../config/secrets.ts'
-import type { Detector } from '../detect/definition.ts'
 import { consoleSink } from '../forward/console.ts'
 import { ndjsonSink } from '../forward/ndjson.ts'
 import { followFiles } from '../ingest/follow.ts'
+import type { RecordedDetectors } from '../journal/rejudge.ts'
 import { sqliteJournal } from '../journal/sqlite.ts'
 import type { Alert } from '../model/alert.ts'
 import type { Config } from '../model/config.ts'
@@ -88,16 +88,17 @@ const who = () => {
 }
 
 /** The set of detectors as it is recorded: with the text, so that the past can be judged again. */
-const detectorsControl = (set: {
-  readonly detectors: readonly Detector[]
-  readonly texts: readonly string[]
-}): Control => {
-  const ids = set.detectors.map(({ facts }) => `${facts.id}@${facts.version}`)
+const detectorsControl = ({ detectors, ...recorded }: ReturnType<typeof chosenDetectors>): Control => {
+  const ids = detectors.map(({ facts }) => `${facts.id}@${facts.version}`)
   return {
     kind: 'detectors',
     ordered: true,
     who: who(),
-    body: JSON.stringify({ hash: sha256(set.texts.join('\u0000')), ids, texts: set.texts }),
+    body: JSON.stringify({
+      hash: sha256(JSON.stringify(recorded)),
+      ids,
+      ...recorded,
+    } satisfies RecordedDetectors),
   }
 }
 
@@ -109,8 +110,7 @@ const chosenDetectors = ({ detectors: { folders, default: withOwn, disable } }: 
       'detectors.invalid',
       `${problem.path}:${problem.line}:${problem.column}: ${problem.message}`,
     )
-  const chosen = detectors.filter(({ facts }) => !disable.includes(facts.id))
-  return { detectors: chosen, texts: files.map(({ path, text }) => JSON.stringify({ path, text })), disable }
+  return { detectors: detectors.filter(({ facts }) => !disable.includes(facts.id)), files, disable }
 }
 
 /** Commits that the operator caused: start, configuration, and detectors when they changed. */

@@ -308,6 +308,25 @@ export class Store {
     ).map(storedAlert)
   }
 
+  /** Numbers of the log that are kept, in order: blocks and ordered acts. */
+  numbers(): number[] {
+    return this.#all(
+      'SELECT seq FROM log UNION SELECT seq FROM control WHERE seq IS NOT NULL ORDER BY seq',
+    ).map((row) => Number(row['seq']))
+  }
+
+  /** Bodies of the alerts and signals that one commit made, in order. */
+  alertsOf(seq: number): string[] {
+    return this.#all('SELECT body FROM alerts WHERE seq = ? ORDER BY signal, n', seq).map((row) =>
+      String(row['body']),
+    )
+  }
+
+  /** Ordered acts of one commit. */
+  controlsOf(seq: number): StoredControl[] {
+    return this.#all('SELECT * FROM control WHERE seq = ? ORDER BY n', seq).map(controlOf)
+  }
+
   /** Last revision of each alert whose id begins with `prefix`. */
   alertsBy(prefix: string): StoredAlert[] {
     return this.#all(
@@ -335,14 +354,7 @@ export class Store {
       'SELECT * FROM control WHERE ?1 IS NULL OR kind = ?1 ORDER BY n',
       kind ?? null,
     ))
-      yield {
-        n: Number(row['n']),
-        seq: row['seq'] === null ? undefined : Number(row['seq']),
-        at: Number(row['at']),
-        kind: String(row['kind']),
-        who: String(row['who']),
-        body: String(row['body']),
-      }
+      yield controlOf(row)
   }
 
   counters(): Map<string, number> {
@@ -544,6 +556,15 @@ export interface StoredControl {
 const storedAlert = (row: Row): StoredAlert => ({
   n: Number(row['n']),
   alert: JSON.parse(String(row['body'])) as Alert, // written by commit
+})
+
+const controlOf = (row: Row): StoredControl => ({
+  n: Number(row['n']),
+  seq: row['seq'] === null ? undefined : Number(row['seq']),
+  at: Number(row['at']),
+  kind: String(row['kind']),
+  who: String(row['who']),
+  body: String(row['body']),
 })
 
 const cursorOf = (row: Row): Cursor => ({

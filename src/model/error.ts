@@ -64,6 +64,11 @@ export const errors = {
     retry: false,
     remedy: 'Use the version of Keytrail that wrote it, or name an empty data directory.',
   },
+  'journal.trimmed': {
+    exitCode: 1,
+    retry: false,
+    remedy: 'Judging again needs the journal from its first commit: keep more with journal.keep_days.',
+  },
   'journal.damaged': {
     exitCode: 1,
     retry: false,
