@@ -1,6 +1,7 @@
 /** Arguments become one command, one abort signal, one exit code. */
 import { Command, InvalidArgumentError, Option } from '@commander-js/extra-typings'
 import { packageVersion } from './config/paths.ts'
+import { verdicts } from './model/alert.ts'
 import { KeytrailError } from './model/error.ts'
 import { criticalities } from './model/operations.ts'
 import { formatNames } from './normalize/index.ts'
@@ -78,34 +79,123 @@ program
     exitCode = await run(options, abort.signal)
   })
 
-const journal = program.command('journal').description('look into the journal of run')
-const whichJournal = (name: string, about: string) =>
-  journal
+const which = (command: Command, name: string, about: string) =>
+  command
     .command(name)
     .description(about)
     .option('--data <dir>', 'data directory (default: that of the configuration)')
     .option('--config <file>', 'configuration (default: keytrail.yml, if there is one)')
-    .option('--json', 'print the result as JSON', false)
-whichJournal('info', 'what it holds').action(async (options) => {
-  const { info } = await import('./commands/journal.ts')
-  exitCode = info(options)
-})
-whichJournal('check', 'whether it is whole, and gives the same alerts when judged again').action(
-  async (options) => {
+const asJson = ['--json', 'print JSON', false] as const
+
+which(program, 'status', 'feeds, sinks, the sums that must hold, and detectors that still learn')
+  .option(...asJson)
+  .option('--watch', 'show it again every two seconds', false)
+  .action(async (options) => {
+    const { status } = await import('./commands/status.ts')
+    exitCode = await status(options, abort.signal)
+  })
+
+which(program, 'tail', 'the newest events or alerts, and what comes')
+  .argument('[stream]', 'feed or alerts', 'alerts')
+  .option('-n, --lines <n>', 'how many of the newest', wholeNumber, 20)
+  .option('-f, --follow', 'go on with what comes', false)
+  .option('--key <text>', 'only keys with this in their id')
+  .option('--principal <text>', 'only callers with this in their id')
+  .option('--operation <name>', 'only this operation (feed)')
+  .addOption(new Option('--severity <severity>', 'only this severe or more').choices(criticalities))
+  .option(...asJson)
+  .action(async (stream, options) => {
+    if (stream !== 'feed' && stream !== 'alerts')
+      throw new KeytrailError('usage.option', `there is no stream "${stream}": feed or alerts`)
+    const { tail } = await import('./commands/tail.ts')
+    exitCode = await tail(stream, options, abort.signal)
+  })
+
+const alerts = program.command('alerts').description('the alerts of a journal')
+which(alerts, 'list', 'newest first')
+  .option('--since <time>', 'a span such as 30m, 24h, 7d, or a time', '36500d')
+  .addOption(
+    new Option('--severity <severity>', 'only this severe or more').choices(criticalities).default('info'),
+  )
+  .option('--entity <text>', 'only with this in key, caller or account')
+  .option('--open', 'only those that nobody closed', false)
+  .option('-n, --lines <n>', 'how many at most', wholeNumber, 50)
+  .option(...asJson)
+  .action(async (options) => {
+    const { listAlerts } = await import('./commands/alerts.ts')
+    exitCode = listAlerts(options)
+  })
+which(alerts, 'show', 'one alert in full, as `keytrail explain`')
+  .argument('<alert>', 'first digits of the alert id')
+  .option(...asJson)
+  .action(async (prefix, options) => {
+    const { explain } = await import('./commands/explain.ts')
+    exitCode = await explain(prefix, { ...options, detectors: [] })
+  })
+which(alerts, 'close', 'record what an alert was')
+  .argument('<alert>', 'first digits of the alert id')
+  .addOption(new Option('--as <verdict>', 'what it was').choices(verdicts).makeOptionMandatory())
+  .requiredOption('--reason <text>', 'why')
+  .option('--author <name>', 'who decided (default: the user of this system)')
+  .action(async (prefix, options) => {
+    const { closeAlert } = await import('./commands/alerts.ts')
+    exitCode = closeAlert(prefix, options)
+  })
+
+const letters = program.command('dead-letters').description('what a sink refused')
+which(letters, 'list', 'all of them')
+  .option(...asJson)
+  .action(async (options) => {
+    const { listLetters } = await import('./commands/dead-letters.ts')
+    exitCode = listLetters(options)
+  })
+which(letters, 'show', 'one in full')
+  .argument('<number>')
+  .option(...asJson)
+  .action(async (number, options) => {
+    const { showLetter } = await import('./commands/dead-letters.ts')
+    exitCode = showLetter(number, options)
+  })
+for (const [name, what, about] of [
+  ['replay', 'again', 'send some to their sink again'],
+  ['purge', 'remove', 'remove some for good'],
+] as const)
+  which(letters, name, about)
+    .argument('[number...]')
+    .option('--all', 'all of them', false)
+    .requiredOption('--reason <text>', 'why; it is recorded')
+    .action(async (numbers, options) => {
+      const { decideLetters } = await import('./commands/dead-letters.ts')
+      exitCode = decideLetters(what, numbers, options)
+    })
+
+const journal = program.command('journal').description('look into the journal of run')
+which(journal, 'info', 'what it holds')
+  .option(...asJson)
+  .action(async (options) => {
+    const { info } = await import('./commands/journal.ts')
+    exitCode = info(options)
+  })
+which(journal, 'check', 'whether it is whole, and gives the same alerts when judged again')
+  .option(...asJson)
+  .action(async (options) => {
     const { check } = await import('./commands/journal.ts')
     exitCode = await check(options)
-  },
-)
-whichJournal('compact', 'give free space back to the file system').action(async (options) => {
-  const { compact } = await import('./commands/journal.ts')
-  exitCode = compact(options)
-})
+  })
+which(journal, 'compact', 'give free space back to the file system')
+  .option(...asJson)
+  .action(async (options) => {
+    const { compact } = await import('./commands/journal.ts')
+    exitCode = compact(options)
+  })
 
 program
   .command('explain')
   .description('tell one alert in full: what, evidence, what to decide, what the detector cannot see')
   .argument('<alert>', 'first digits of the alert id')
   .option('--alerts <file>', 'look in this file of alerts instead of the last scan')
+  .option('--data <dir>', 'look in the journal of this data directory')
+  .option('--config <file>', 'look in the journal of this configuration')
   .option('--detectors <dir>', 'where else detectors are described (repeatable)', collect, [])
   .option('--json', 'print the alert as JSON', false)
   .action(async (prefix, options) => {

@@ -1,5 +1,4 @@
 /** `keytrail run`: the service. Reads its sources, judges, keeps a journal, and forwards to its sinks. */
-import { userInfo } from 'node:os'
 import { loadConfig } from '../config/config.ts'
 import { loadDetectors } from '../config/detectors.ts'
 import { packageVersion } from '../config/paths.ts'
@@ -22,6 +21,7 @@ import type { Commit, Control, Journal, Sink, Source } from '../pipeline/ports.t
 import { renderAlertLine } from '../render/terminal.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
+import { operator } from './where.ts'
 
 export interface RunOptions {
   readonly config: string
@@ -79,21 +79,13 @@ const bell = () => {
   }
 }
 
-const who = () => {
-  try {
-    return userInfo().username
-  } catch {
-    return 'unknown' // a container without a user database
-  }
-}
-
 /** The set of detectors as it is recorded: with the text, so that the past can be judged again. */
 const detectorsControl = ({ detectors, ...recorded }: ReturnType<typeof chosenDetectors>): Control => {
   const ids = detectors.map(({ facts }) => `${facts.id}@${facts.version}`)
   return {
     kind: 'detectors',
     ordered: true,
-    who: who(),
+    who: operator(),
     body: JSON.stringify({
       hash: sha256(JSON.stringify(recorded)),
       ids,
@@ -126,10 +118,10 @@ const begin = async (
       {
         kind: 'start',
         ordered: false,
-        who: who(),
+        who: operator(),
         body: JSON.stringify({ version: packageVersion(), pid: process.pid }),
       },
-      { kind: 'configuration', ordered: false, who: who(), body: JSON.stringify({ hash, config }) },
+      { kind: 'configuration', ordered: false, who: operator(), body: JSON.stringify({ hash, config }) },
       detectorsControl(set),
     ]),
   )
@@ -231,7 +223,7 @@ export const run = async (options: RunOptions, signal: AbortSignal): Promise<num
     )
     await journal.commit(
       judge.record(Date.now(), [
-        { kind: 'stop', ordered: false, who: who(), body: JSON.stringify({ events }) },
+        { kind: 'stop', ordered: false, who: operator(), body: JSON.stringify({ events }) },
       ]),
     )
     stopping.abort()

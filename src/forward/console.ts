@@ -16,7 +16,7 @@ export const consoleSink = (
       await new Promise<void>((resolve, reject) =>
         stream.write(text, (cause) => (cause ? reject(cause) : resolve())),
       )
-    return {}
+    return { memo: {}, refused: [] }
   },
   async close() {},
 })

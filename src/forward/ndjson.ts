@@ -98,7 +98,7 @@ export const ndjsonSink = (
         'alerts',
         alerts.map((alert) => JSON.stringify(alert)),
       )
-      return ends()
+      return { memo: ends(), refused: [] }
     },
     async close() {
       for (const { file } of files.values()) await file.close()

@@ -27,6 +27,9 @@ export const calls = {
   cursor: (store: Store, sink: string) => store.cursor(sink),
   settle: (store: Store, sink: string, cursor: Cursor, dead: readonly DeadLetter[]) =>
     store.settle(sink, cursor, dead, Date.now()),
+  again: (store: Store, sink: string) => store.again(sink),
+  settleAgain: (store: Store, sink: string, count: number, dead: readonly DeadLetter[]) =>
+    store.settleAgain(sink, count, dead, Date.now()),
   retire: (store: Store, sinks: readonly string[]) => store.retire(sinks),
   backlog: (store: Store) => store.backlog(),
   trim: (store: Store, keep: Retention) => store.trim(Date.now(), keep),

@@ -9,6 +9,7 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlit
 import { isTimed } from '../detect/state.ts'
 import type { Alert } from '../model/alert.ts'
 import { KeytrailError } from '../model/error.ts'
+import type { KeyEvent } from '../model/event.ts'
 import { criticalities } from '../model/operations.ts'
 import { sha256 } from '../normalize/text.ts'
 import type {
@@ -48,7 +49,8 @@ CREATE TABLE lists(name TEXT, chunk INTEGER, part INTEGER, entries TEXT, due INT
 CREATE INDEX lists_by_due ON lists(due);
 CREATE TABLE counters(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
 CREATE TABLE sinks(name TEXT PRIMARY KEY, feed INTEGER, alerts INTEGER, memo TEXT) WITHOUT ROWID;
-CREATE TABLE dead(n INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT, stream TEXT, id TEXT, reason TEXT, body TEXT, at INTEGER);
+CREATE TABLE dead(n INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT, stream TEXT, id TEXT, reason TEXT, body TEXT, at INTEGER,
+  again INTEGER);
 `
 
 /** File systems whose locks and flushes cannot be trusted, by the magic number of statfs(2). */
@@ -82,6 +84,7 @@ type Row = Record<string, SQLInputValue>
 export class Store {
   readonly #db: DatabaseSync
   readonly #lock: DatabaseSync | undefined
+  readonly #folder: string | undefined
   readonly #epoch: number
   readonly #prepared = new Map<string, StatementSync>()
 
@@ -90,6 +93,7 @@ export class Store {
    * @throws KeytrailError `journal.locked`, `journal.missing`, `journal.version`, `journal.network`
    */
   constructor(folder: string | undefined, access: Access) {
+    this.#folder = folder
     const path = folder === undefined ? ':memory:' : join(folder, 'journal.db')
     if (folder !== undefined && access === 'judge') {
       mkdirSync(folder, { recursive: true, mode: 0o700 })
@@ -302,7 +306,7 @@ export class Store {
 
   alerts(after: number, limit: number): StoredAlert[] {
     return this.#all(
-      'SELECT n, body FROM alerts WHERE n > ? AND signal = 0 ORDER BY n LIMIT ?',
+      'SELECT n, seq, body FROM alerts WHERE n > ? AND signal = 0 ORDER BY n LIMIT ?',
       after,
       limit,
     ).map(storedAlert)
@@ -330,7 +334,7 @@ export class Store {
   /** Last revision of each alert whose id begins with `prefix`. */
   alertsBy(prefix: string): StoredAlert[] {
     return this.#all(
-      `SELECT n, body FROM alerts a WHERE alert_id >= ? AND alert_id < ? AND revision =
+      `SELECT n, seq, body FROM alerts a WHERE alert_id >= ? AND alert_id < ? AND revision =
        (SELECT max(revision) FROM alerts b WHERE b.alert_id = a.alert_id) ORDER BY alert_id LIMIT 100`,
       prefix,
       `${prefix}g`,
@@ -340,7 +344,7 @@ export class Store {
   /** Last revision of each alert since a time, newest first. */
   alertsSince(since: string, severity: number, limit: number): StoredAlert[] {
     return this.#all(
-      `SELECT n, body FROM alerts a WHERE time >= ? AND severity >= ? AND signal = 0 AND revision =
+      `SELECT n, seq, body FROM alerts a WHERE time >= ? AND severity >= ? AND signal = 0 AND revision =
        (SELECT max(revision) FROM alerts b WHERE b.alert_id = a.alert_id) ORDER BY time DESC, n DESC LIMIT ?`,
       since,
       severity,
@@ -355,6 +359,44 @@ export class Store {
       kind ?? null,
     ))
       yield controlOf(row)
+  }
+
+  /** Time of the newest event of each feed, among the newest blocks. */
+  lastEvents(): Map<string, string> {
+    const found = new Map<string, string>()
+    for (const row of this.#all('SELECT seq, at, digest, data FROM log ORDER BY seq DESC LIMIT 8'))
+      for (const { event } of unpacked(blockOf(row)).items) {
+        const { ingest, time } = JSON.parse(event) as KeyEvent // written by commit
+        if (time.event > (found.get(ingest.feed_id) ?? '')) found.set(ingest.feed_id, time.event)
+      }
+    return found
+  }
+
+  /** Events received since, milliseconds since 1970. */
+  eventsSince(at: number): number {
+    return Number(this.#one('SELECT sum(count) AS count FROM log WHERE at >= ?', at)?.['count'] ?? 0)
+  }
+
+  alertCount(): number {
+    return Number(this.#one('SELECT count(*) AS count FROM alerts WHERE signal = 0')?.['count'] ?? 0)
+  }
+
+  /** One value of the state. */
+  value(key: string): unknown {
+    const text = this.#one('SELECT value FROM state WHERE key = ?', key)?.['value']
+    return text === undefined ? undefined : JSON.parse(String(text))
+  }
+
+  /** Whether a process judges on it now. */
+  isLocked(): boolean {
+    if (this.#folder === undefined) return false
+    try {
+      lockOf(this.#folder).close()
+      return false
+    } catch (cause) {
+      if (cause instanceof KeytrailError && cause.code === 'journal.locked') return true
+      throw cause
+    }
   }
 
   counters(): Map<string, number> {
@@ -381,16 +423,7 @@ export class Store {
         cursor.alerts,
         JSON.stringify(cursor.memo),
       )
-      for (const one of dead)
-        this.#run(
-          'INSERT INTO dead VALUES(NULL, ?, ?, ?, ?, ?, ?)',
-          sink,
-          one.stream,
-          one.id,
-          one.reason,
-          one.body,
-          at,
-        )
+      this.#bury(sink, dead, at)
     })
   }
 
@@ -434,26 +467,45 @@ export class Store {
     )
   }
 
-  deadLetters(
-    sink?: string,
-  ): (DeadLetter & { readonly n: number; readonly sink: string; readonly at: number })[] {
-    return this.#all('SELECT * FROM dead WHERE ?1 IS NULL OR sink = ?1 ORDER BY n', sink ?? null).map(
-      (row) => ({
-        n: Number(row['n']),
-        sink: String(row['sink']),
-        stream: row['stream'] === 'feed' ? 'feed' : 'alerts',
-        id: String(row['id']),
-        reason: String(row['reason']),
-        body: String(row['body']),
-        at: Number(row['at']),
-      }),
+  deadLetters(): StoredLetter[] {
+    return this.#all('SELECT * FROM dead WHERE again = 0 ORDER BY n').map(letterOf)
+  }
+
+  /** Dead letters that wait to be sent again. */
+  again(sink: string): StoredLetter[] {
+    return this.#all('SELECT * FROM dead WHERE again = 1 AND sink = ? ORDER BY n LIMIT 100', sink).map(
+      letterOf,
     )
   }
 
-  /** Takes dead letters out, and records who did it and why. */
-  removeDeadLetters(numbers: readonly number[], control: Control, at: number): void {
+  settleAgain(sink: string, count: number, dead: readonly DeadLetter[], at: number): void {
     this.#atomically(() => {
-      for (const n of numbers) this.#run('DELETE FROM dead WHERE n = ?', n)
+      for (const { n } of this.again(sink).slice(0, count)) this.#run('DELETE FROM dead WHERE n = ?', n)
+      this.#bury(sink, dead, at)
+    })
+  }
+
+  #bury(sink: string, dead: readonly DeadLetter[], at: number): void {
+    for (const one of dead)
+      this.#run(
+        'INSERT INTO dead VALUES(NULL, ?, ?, ?, ?, ?, ?, 0)',
+        sink,
+        one.stream,
+        one.id,
+        one.reason,
+        one.body,
+        at,
+      )
+  }
+
+  /** Sends dead letters again, or removes them; records who did it and why. */
+  decideLetters(numbers: readonly number[], what: 'again' | 'remove', control: Control, at: number): void {
+    this.#atomically(() => {
+      for (const n of numbers)
+        this.#run(
+          what === 'again' ? 'UPDATE dead SET again = 1 WHERE n = ?' : 'DELETE FROM dead WHERE n = ?',
+          n,
+        )
       this.#control(control, at, null)
     })
   }
@@ -555,6 +607,7 @@ export interface StoredControl {
 
 const storedAlert = (row: Row): StoredAlert => ({
   n: Number(row['n']),
+  seq: Number(row['seq']),
   alert: JSON.parse(String(row['body'])) as Alert, // written by commit
 })
 
@@ -565,6 +618,18 @@ const controlOf = (row: Row): StoredControl => ({
   kind: String(row['kind']),
   who: String(row['who']),
   body: String(row['body']),
+})
+
+export type StoredLetter = DeadLetter & { readonly n: number; readonly sink: string; readonly at: number }
+
+const letterOf = (row: Row): StoredLetter => ({
+  n: Number(row['n']),
+  sink: String(row['sink']),
+  stream: row['stream'] === 'feed' ? 'feed' : 'alerts',
+  id: String(row['id']),
+  reason: String(row['reason']),
+  body: String(row['body']),
+  at: Number(row['at']),
 })
 
 const cursorOf = (row: Row): Cursor => ({

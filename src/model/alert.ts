@@ -74,4 +74,17 @@ export const alert = z
   })
   .describe('One alert')
 
+/** What people made of an alert. */
+export const verdicts = ['true_positive', 'benign', 'false_positive', 'duplicate'] as const
+export const disposition = z
+  .strictObject({
+    alert_id: z.string().length(32).describe('alert'),
+    revision: z.int().min(1).describe('revision that was decided on'),
+    verdict: z.enum(verdicts).describe('what it was'),
+    reason: text(2048, 'why'),
+    author: text(256, 'who decided'),
+  })
+  .describe('A decision on an alert')
+export type Disposition = z.infer<typeof disposition>
+
 export type Alert = z.infer<typeof alert>

@@ -3,8 +3,9 @@
  * sink that is down delays no other; it is tried again for ever, further and further apart.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Alert } from '../model/alert.ts'
 import { messageOf } from '../model/error.ts'
-import type { Cursor, Journal, Sink } from './ports.ts'
+import type { Cursor, DeadLetter, Delivery, Journal, Sink } from './ports.ts'
 
 export interface ForwardOptions {
   readonly sink: Sink
@@ -27,6 +28,11 @@ const MAX_WAIT_MS = 60_000
 const FIRST_WAIT_MS = 250
 /** A sink without a feed holds no block back. */
 const NO_FEED = Number.MAX_SAFE_INTEGER
+
+const deliveryOf = (letters: readonly DeadLetter[]): Delivery => ({
+  events: letters.filter(({ stream }) => stream === 'feed').map(({ body }) => body),
+  alerts: letters.filter(({ stream }) => stream === 'alerts').map(({ body }) => JSON.parse(body) as Alert), // bodies that were journaled
+})
 
 /** @param signal ends at once; what was not settled is delivered again after a restart */
 export const forward = async (options: ForwardOptions, signal: AbortSignal): Promise<void> => {
@@ -59,6 +65,15 @@ export const forward = async (options: ForwardOptions, signal: AbortSignal): Pro
     for (;;) {
       signal.throwIfAborted()
       const arrived = news()
+      const again = await journal.again(sink.name)
+      if (again.length > 0) {
+        const { memo, refused } = await persist('delivery of dead letters', () =>
+          sink.send(deliveryOf(again), signal),
+        )
+        cursor = { ...cursor, memo }
+        await journal.settle(sink.name, cursor, [])
+        await journal.settleAgain(sink.name, again.length, refused)
+      }
       const blocks = feed ? await journal.blocks(cursor.feed, BATCH_BYTES) : []
       const stored = await journal.alerts(cursor.alerts, BATCH_ALERTS)
       if (blocks.length === 0 && stored.length === 0) {
@@ -70,9 +85,11 @@ export const forward = async (options: ForwardOptions, signal: AbortSignal): Pro
         events: blocks.flatMap(({ items }) => items.map(({ event }) => event)),
         alerts: stored.map(({ alert }) => alert),
       }
-      const memo = await persist('delivery', () => sink.send(delivery, signal))
+      const { memo, refused } = await persist('delivery', () => sink.send(delivery, signal))
       cursor = { feed: blocks.at(-1)?.seq ?? cursor.feed, alerts: stored.at(-1)?.n ?? cursor.alerts, memo }
-      await journal.settle(sink.name, cursor, [])
+      await journal.settle(sink.name, cursor, refused)
+      for (const one of refused)
+        onNotice(`${sink.name} refuses ${one.id}: ${one.reason}; it is kept as a dead letter`)
     }
   } catch (cause) {
     if (!signal.aborted) throw cause

@@ -105,6 +105,9 @@ export interface Judging {
 /** Milliseconds since 1970 before which no event of a feed is expected any more. */
 type Marks = Record<string, number>
 const MARKS = 'marks|'
+/** How long the histories are that detectors learn from. */
+export const HISTORIES = 'histories|'
+export type Histories = Record<string, { readonly needMs: number; readonly haveMs: number }>
 
 export const judging = (
   journal: Pick<Journal, 'load' | 'due'>,
@@ -148,6 +151,13 @@ export const judging = (
   const marks = () => (state.get(MARKS) ?? {}) as Marks // only these are kept under this key
   const watermarkOf = (all: Marks) => Math.min(Number.POSITIVE_INFINITY, ...Object.values(all))
 
+  const keepHistories = () => {
+    const kept: Histories = { ...(state.get(HISTORIES) as Histories | undefined) } // only these are kept under this key
+    for (const [id, { needMs, haveMs }] of detecting.context.histories)
+      kept[id] = { needMs, haveMs: Math.max(haveMs, kept[id]?.haveMs ?? 0) }
+    state.put(HISTORIES, kept, FOR_EVER)
+  }
+
   /** Decides what is due. */
   const pass = (watermark: number) => {
     if (Number.isFinite(watermark)) detecting.tick(watermark, state.due(watermark))
@@ -190,11 +200,13 @@ export const judging = (
     },
     async tick({ at, caughtUp }) {
       state.wants.value(MARKS)
+      state.wants.value(HISTORIES)
       await fetchMissing()
       const all = { ...marks() }
       for (const feed of caughtUp) all[feed] = Math.max(all[feed] ?? 0, at - MAX_LATENESS_MS)
       state.put(MARKS, all, FOR_EVER)
       const watermark = watermarkOf(all)
+      keepHistories()
       if (!Number.isFinite(watermark)) return undefined
       state.loadTimed(await journal.due(watermark))
       pass(watermark)

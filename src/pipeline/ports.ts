@@ -143,6 +143,8 @@ export interface Loaded {
 export interface StoredAlert {
   /** Place in the stream of alerts. */
   readonly n: number
+  /** Commit that made it. */
+  readonly seq: number
   readonly alert: Alert
 }
 
@@ -188,6 +190,10 @@ export interface Journal {
   alerts(after: number, limit: number): Promise<readonly StoredAlert[]>
   cursor(sink: string): Promise<Cursor>
   settle(sink: string, cursor: Cursor, dead: readonly DeadLetter[]): Promise<void>
+  /** Dead letters that an operator sends to a sink again. */
+  again(sink: string): Promise<readonly DeadLetter[]>
+  /** They were sent; what was refused once more is a dead letter again. */
+  settleAgain(sink: string, count: number, dead: readonly DeadLetter[]): Promise<void>
   /** Removes the cursors of sinks that are no longer configured. */
   retire(sinks: readonly string[]): Promise<void>
   /** Bytes held for sinks that are behind. */
@@ -203,11 +209,18 @@ export interface Delivery {
   readonly alerts: readonly Alert[]
 }
 
+export interface Delivered {
+  /** What to keep for a restart. */
+  readonly memo: Position
+  /** Items that will never be taken, with the reason. */
+  readonly refused: readonly DeadLetter[]
+}
+
 export interface Sink {
   readonly name: string
   /** @param memo what it gave back last @returns what to keep before the first delivery */
   open(memo: Position): Promise<Position>
-  /** Delivers in order. @returns what to keep for a restart @throws KeytrailError when it should be tried again */
-  send(delivery: Delivery, signal: AbortSignal): Promise<Position>
+  /** Delivers in order. @throws when it should be tried again */
+  send(delivery: Delivery, signal: AbortSignal): Promise<Delivered>
   close(): Promise<void>
 }

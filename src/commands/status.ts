@@ -1,0 +1,189 @@
+/** `keytrail status`: how a journal is doing, as it is or again and again. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Store } from '../journal/store.ts'
+import { HISTORIES, type Histories } from '../pipeline/judging.ts'
+import { dataFolder, type Where } from './where.ts'
+
+export interface StatusOptions extends Where {
+  readonly json: boolean
+  readonly watch: boolean
+}
+
+const WATCH_MS = 2000
+const RATE_MS = 60_000
+const DAY_MS = 86_400_000
+
+interface Feed {
+  readonly name: string
+  readonly received: number
+  readonly kept: number
+  readonly duplicate: number
+  readonly skipped: number
+  readonly rejected: number
+  readonly late: number
+  /** Time of its newest event, and how long that is ago, in seconds. */
+  readonly last: string | undefined
+  readonly lag: number | undefined
+}
+
+export interface Status {
+  readonly folder: string
+  readonly running: boolean
+  readonly feeds: readonly Feed[]
+  readonly sinks: readonly {
+    readonly name: string
+    readonly events: number
+    readonly alerts: { readonly delivered: number; readonly pending: number; readonly dead: number }
+    readonly bytes: number
+    readonly oldest: number | undefined
+  }[]
+  readonly alerts: number
+  readonly rate: number
+  readonly laws: { readonly records: boolean; readonly alerts: boolean }
+  readonly learning: readonly {
+    readonly detector: string
+    readonly needDays: number
+    readonly haveDays: number
+  }[]
+}
+
+const outcomes = ['received', 'kept', 'duplicate', 'skipped', 'rejected', 'late'] as const
+
+export const statusOf = (store: Store, folder: string, now: number): Status => {
+  const counters = store.counters()
+  const last = store.lastEvents()
+  const names = [...new Set([...counters.keys()].map((name) => name.split('|')[1] ?? ''))].sort()
+  const feeds = names.map((name): Feed => {
+    const sums = Object.fromEntries(
+      outcomes.map((outcome) => [
+        outcome,
+        [...counters]
+          .filter(([key]) => key === `${outcome}|${name}` || key.startsWith(`${outcome}|${name}|`))
+          .reduce((sum, [, value]) => sum + value, 0),
+      ]),
+    ) as Record<(typeof outcomes)[number], number> // made from that list
+    const newest = last.get(name)
+    return {
+      name,
+      ...sums,
+      last: newest,
+      lag: newest === undefined ? undefined : Math.round((now - Date.parse(newest)) / 1000),
+    }
+  })
+  const total = store.alertCount()
+  const letters = store.deadLetters()
+  const sinks = [...store.cursors()].map(([name, cursor]) => {
+    const { events, alerts, bytes, oldest } = store.behind(cursor)
+    const dead = letters.filter((one) => one.sink === name && one.stream === 'alerts').length
+    return {
+      name,
+      events,
+      alerts: { delivered: total - alerts - dead, pending: alerts, dead },
+      bytes,
+      oldest: oldest === undefined ? undefined : Math.round((now - oldest) / 1000),
+    }
+  })
+  const histories = Object.entries((store.value(HISTORIES) ?? {}) as Histories) // kept by the judge
+  return {
+    folder,
+    running: store.isLocked(),
+    feeds,
+    sinks,
+    alerts: total,
+    rate: Math.round(store.eventsSince(now - RATE_MS) / (RATE_MS / 1000)),
+    laws: {
+      records: feeds.every((one) => one.received === one.kept + one.duplicate + one.skipped + one.rejected),
+      alerts: sinks.every(({ alerts }) => alerts.delivered >= 0),
+    },
+    learning: histories
+      .filter(([, { needMs, haveMs }]) => haveMs < needMs)
+      .map(([detector, { needMs, haveMs }]) => ({
+        detector,
+        needDays: needMs / DAY_MS,
+        haveDays: Math.floor((haveMs / DAY_MS) * 10) / 10,
+      })),
+  }
+}
+
+const n = (value: number) => value.toLocaleString('en')
+
+/** `3 s`, `5 min`, `2 h`, `8 d` */
+const span = (seconds: number | undefined): string => {
+  if (seconds === undefined) return '-'
+  if (seconds < 120) return `${seconds} s`
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`
+  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`
+}
+
+const table = (head: readonly string[], rows: readonly (readonly string[])[]): string => {
+  const widths = head.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => (row[column] ?? '').length)),
+  )
+  const line = (cells: readonly string[]) =>
+    `  ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join('  ')}`
+  return [line(head), ...rows.map(line)].join('\n')
+}
+
+const render = (status: Status): string => {
+  const { feeds, sinks, laws, learning } = status
+  const feedRows = feeds.map((one) => [
+    one.name,
+    n(one.received),
+    n(one.kept),
+    n(one.duplicate),
+    n(one.skipped),
+    n(one.rejected),
+    n(one.late),
+    one.last?.slice(0, 19).replace('T', ' ') ?? '-',
+    span(one.lag),
+  ])
+  const sinkRows = sinks.map((one) => [
+    one.name,
+    n(one.alerts.delivered),
+    n(one.alerts.pending),
+    n(one.alerts.dead),
+    n(one.events),
+    n(one.bytes),
+    span(one.oldest),
+  ])
+  const held = (law: boolean) => (law ? 'holds' : 'IS BROKEN: please report this')
+  return [
+    `${status.folder}: ${status.running ? 'running' : 'not running'}, ${n(status.rate)} events/s in the last minute, ${n(status.alerts)} alert revisions`,
+    '',
+    table(
+      ['feed', 'received', 'kept', 'duplicate', 'skipped', 'rejected', 'late', 'last event (UTC)', 'ago'],
+      feedRows,
+    ),
+    '',
+    table(['sink', 'alerts delivered', 'pending', 'dead', 'events behind', 'bytes', 'oldest'], sinkRows),
+    '',
+    `received = kept + duplicate + skipped + rejected ${held(laws.records)}`,
+    `alerts = delivered + pending + dead ${held(laws.alerts)}`,
+    ...(learning.length === 0
+      ? []
+      : [
+          `${learning.length} ${learning.length === 1 ? 'detector is' : 'detectors are'} still learning: ${learning
+            .map((one) => `${one.detector} needs ${one.needDays} days, has ${one.haveDays}`)
+            .join('; ')}`,
+        ]),
+    '',
+  ].join('\n')
+}
+
+export const status = async (options: StatusOptions, signal: AbortSignal): Promise<number> => {
+  const folder = dataFolder(options)
+  const store = new Store(folder, 'reader')
+  try {
+    for (;;) {
+      const found = statusOf(store, folder, Date.now())
+      const text = options.json ? `${JSON.stringify(found)}\n` : render(found)
+      const clear = options.watch && process.stdout.isTTY && !options.json ? '\x1b[2J\x1b[H' : ''
+      process.stdout.write(clear + text)
+      if (!options.watch || signal.aborted) return 0
+      await sleep(WATCH_MS, undefined, { signal }).catch(() => {}) // the signal ends it
+      if (signal.aborted) return 0
+    }
+  } finally {
+    store.close()
+  }
+}
