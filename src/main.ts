@@ -70,6 +70,18 @@ program
   })
 
 program
+  .command('init')
+  .description('write a configuration for run: three questions, or their answers as options')
+  .option('--config <file>', 'where to write it', 'keytrail.yml')
+  .option('--logs <path>', 'folder, file or pattern of logs')
+  .option('--out <dir>', 'folder for the feed and the alerts')
+  .option('--data <dir>', 'folder for the journal')
+  .action(async (options) => {
+    const { init } = await import('./commands/init.ts')
+    exitCode = await init(options, abort.signal)
+  })
+
+program
   .command('run')
   .description('read sources, judge, keep a journal and forward, until it is stopped')
   .option('--config <file>', 'configuration', 'keytrail.yml')

@@ -10,7 +10,7 @@ export interface ValidateOptions {
 
 /** @returns 0 when everything is valid, 1 when a detector is not; a bad configuration throws */
 export const validate = (folders: readonly string[], options: ValidateOptions): number => {
-  loadConfig(options.config)
+  loadConfig(options.config, true)
   const { detectors, problems } = loadDetectors(folders, options.defaultDetectors)
   if (options.json) {
     const listed = detectors.map(({ kind, facts }) => ({

@@ -85,7 +85,12 @@ const ofPaths = (body: unknown): Mistake[] =>
         accessSync(path, constants.R_OK)
         return []
       } catch (cause) {
-        return [{ path: ['sources', name, 'paths', at], message: `cannot read ${path}: ${messageOf(cause)}` }]
+        return [
+          {
+            path: ['sources', name, 'paths', at],
+            message: `cannot read ${path}: ${messageOf(cause)}; correct the path, or create it and allow reading`,
+          },
+        ]
       }
     }),
   )

@@ -28,7 +28,11 @@ export const readSecret = (name: string): Secret | { readonly missing: string } 
   const [, kind, where = ''] = /^\$\{(env|file):(.+)\}$/.exec(name) ?? []
   if (kind === 'env') {
     const text = process.env[where]
-    return text ? new Secret(text) : { missing: `the environment variable ${where} is not set` }
+    return text
+      ? new Secret(text)
+      : {
+          missing: `the environment variable ${where} is not set; export it before the start, or name a file with \u0024{file:path}`,
+        }
   }
   try {
     const text = readFileSync(where, 'utf8').trimEnd()

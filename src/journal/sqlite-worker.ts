@@ -16,6 +16,8 @@ if (port === null) throw new Error('this file runs in a worker thread')
 const reply = (answer: JournalReply) => port.postMessage(answer)
 
 let store: Store | undefined
+/** Why nothing more is written: behind a commit that failed, no other may become durable. */
+let dead: unknown
 const sleeping = new Int32Array(new SharedArrayBuffer(4))
 
 const reopen = () => {
@@ -28,6 +30,7 @@ const reopen = () => {
 }
 
 const persist = (name: CallName, rest: readonly unknown[]): unknown => {
+  if (dead !== undefined) throw dead
   for (;;) {
     try {
       store ??= new Store(folder, 'judge')
@@ -35,7 +38,10 @@ const persist = (name: CallName, rest: readonly unknown[]): unknown => {
       return call(store, ...rest)
     } catch (cause) {
       const failure = journalError(cause)
-      if (!(failure instanceof KeytrailError) || failure.code !== 'journal.io') throw failure
+      if (!(failure instanceof KeytrailError) || failure.code !== 'journal.io') {
+        dead = failure
+        throw failure
+      }
       reply({ kind: 'holding', message: failure.message })
       reopen()
       Atomics.wait(sleeping, 0, 0, RETRY_MS)

@@ -102,28 +102,20 @@ export class Store {
         throw new KeytrailError('journal.network', `${folder} is on a network file system (${network})`)
       this.#lock = lockOf(folder)
     }
+    let db: DatabaseSync | undefined
     try {
-      this.#db = new DatabaseSync(path, { readOnly: access === 'reader', timeout: 5000 })
-    } catch (cause) {
-      throw new KeytrailError('journal.missing', `there is no journal in ${folder}`, { cause })
-    }
-    if (access !== 'reader') {
-      this.#db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536')
-      this.#db.exec('PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=67108864')
-    }
-    const version = Number(this.#db.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0)
-    if (version === 0 && access === 'judge')
-      this.#db.exec(`BEGIN IMMEDIATE;${SCHEMA}PRAGMA user_version=${SCHEMA_VERSION};COMMIT`)
-    else if (version === 0) throw new KeytrailError('journal.missing', `there is no journal in ${folder}`)
-    else if (version !== SCHEMA_VERSION)
-      throw new KeytrailError(
-        'journal.version',
-        `the journal in ${folder} has version ${version}; this program reads version ${SCHEMA_VERSION}`,
-      )
-    this.#epoch = Number(this.#one(`SELECT value FROM meta WHERE name='epoch'`)?.['value'] ?? 0)
-    if (access === 'judge') {
+      db = new DatabaseSync(path, { readOnly: access === 'reader', timeout: 5000 })
+      prepare(db, folder, access)
+      this.#db = db
+      this.#epoch = Number(this.#one(`SELECT value FROM meta WHERE name='epoch'`)?.['value'] ?? 0)
+      if (access !== 'judge') return
       this.#epoch++
       this.#run(`INSERT OR REPLACE INTO meta VALUES('epoch', ?)`, this.#epoch)
+    } catch (cause) {
+      db?.close()
+      this.#lock?.close()
+      if (isCannotOpen(cause) && access !== 'judge') throw missing(folder)
+      throw cause
     }
   }
 
@@ -582,6 +574,30 @@ export class Store {
   }
 }
 
+const missing = (folder: string | undefined) =>
+  new KeytrailError('journal.missing', `there is no journal in ${folder}`)
+
+/** SQLITE_CANTOPEN */
+const isCannotOpen = (cause: unknown) =>
+  cause instanceof Error && 'errcode' in cause && (Number(cause.errcode) & 0xff) === 14
+
+/** Sets a database up, makes its tables when it is new, and refuses what another version wrote. */
+const prepare = (db: DatabaseSync, folder: string | undefined, access: Access): void => {
+  if (access !== 'reader') {
+    db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536')
+    db.exec('PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=67108864')
+  }
+  const version = Number(db.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0)
+  if (version === SCHEMA_VERSION) return
+  if (version !== 0)
+    throw new KeytrailError(
+      'journal.version',
+      `the journal in ${folder} has version ${version}; this program reads version ${SCHEMA_VERSION}`,
+    )
+  if (access !== 'judge') throw missing(folder)
+  db.exec(`BEGIN IMMEDIATE;${SCHEMA}PRAGMA user_version=${SCHEMA_VERSION};COMMIT`)
+}
+
 export interface StoredBlock {
   readonly count: number
   readonly firstEvent: number
@@ -652,6 +668,9 @@ const blockOf = (row: Row): PackedBlock => {
   return { seq, at: Number(row['at']), packed: decompress(data) }
 }
 
+/** SQLITE_BUSY */
+const BUSY = 5
+
 /** A lock that the system releases when the process ends, however it ends. */
 const lockOf = (folder: string): DatabaseSync => {
   const lock = new DatabaseSync(join(folder, 'judge.lock'), { timeout: 0 })
@@ -660,6 +679,8 @@ const lockOf = (folder: string): DatabaseSync => {
     return lock
   } catch (cause) {
     lock.close()
+    if (!(cause instanceof Error && 'errcode' in cause && (Number(cause.errcode) & 0xff) === BUSY))
+      throw cause
     throw new KeytrailError('journal.locked', `another keytrail is running on ${folder}`, { cause })
   }
 }

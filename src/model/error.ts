@@ -15,6 +15,11 @@ export const errors = {
     retry: false,
     remedy: 'Correct the configuration at the place named above.',
   },
+  'config.exists': {
+    exitCode: 2,
+    retry: false,
+    remedy: 'Name another file with --config, or move the old one away.',
+  },
   'detectors.missing': { exitCode: 2, retry: false, remedy: 'Name a folder that exists with --detectors.' },
   'detectors.invalid': { exitCode: 1, retry: false, remedy: 'Correct the file at the place named above.' },
   'output.unwritable': {

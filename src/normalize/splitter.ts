@@ -24,6 +24,8 @@ export interface Listener {
 
 export interface Splitter {
   push(chunk: Buffer): void
+  /** Gives out every value that is complete, though more bytes may come. */
+  drain(): void
   /** No more bytes come: what is unfinished is broken. */
   end(): void
   /** Saw an array or object that may hold records, also an empty one. */
@@ -299,6 +301,9 @@ export const splitter = (listener: Listener): Splitter => {
       carried += chunk.length
       if (carried < wanted) return
       run(carry.length === 1 ? chunk : Buffer.concat(carry, carried))
+    },
+    drain() {
+      if (carried > 0) run(Buffer.concat(carry, carried))
     },
     end() {
       finished = true

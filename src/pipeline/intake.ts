@@ -60,6 +60,8 @@ export interface IntakeListener {
 
 export interface Intake {
   push(chunk: Buffer): void
+  /** All that can be read for now has been pushed. */
+  drain(): void
   end(): Tally
   /** How far the records are complete. */
   readonly soFar: ReadSoFar
@@ -230,6 +232,7 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
   const outer = feed(0, undefined)
   return {
     push: (chunk) => outer.push(chunk),
+    drain: () => outer.drain(),
     end() {
       outer.end()
       if (outer.startsAsJson) tally.isJson = true

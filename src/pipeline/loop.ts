@@ -154,6 +154,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
         readers.set(place, one)
       }
       if (piece.bytes.length > 0) one.reader.push(piece.bytes)
+      else one.reader.drain()
       if (piece.ends) {
         one.reader.end()
         readers.delete(place)

@@ -15,6 +15,7 @@ export interface Piece {
   readonly place: string
   /** Set on the first piece of a place that is read: where its bytes begin. */
   readonly begins?: Begin
+  /** None: all that is there for now has been handed over. */
   readonly bytes: Buffer
   /** Nothing more belongs to the place. */
   readonly ends: boolean

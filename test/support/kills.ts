@@ -1,12 +1,16 @@
 /** Kills a `run` again and again and compares what it left with an undisturbed run. */
 import { join } from 'node:path'
+import { unpacked } from '../../src/journal/store.ts'
 import { type Service, service } from './service.ts'
 
 /** What must be the same: not the times of receipt, nor in which block a record came to lie. */
 export interface Left {
   readonly alerts: readonly string[]
   readonly counters: Readonly<Record<string, number>>
+  /** As the sink has it. */
   readonly feed: readonly string[]
+  /** As the journal has it. */
+  readonly journaled: readonly string[]
   readonly delivered: readonly string[]
 }
 
@@ -26,6 +30,10 @@ export const leftBy = (one: Service): Left => {
         .sort(),
       counters: Object.fromEntries([...store.counters()].sort()),
       feed: one.lines('events').map(withoutPlace),
+      journaled: store
+        .blocks(0, Number.MAX_SAFE_INTEGER)
+        .flatMap((block) => unpacked(block).items)
+        .map(({ event }) => withoutPlace(JSON.parse(event) as Record<string, unknown>)),
       delivered: one.lines('alerts').map((alert) => `${alert['alert_id']} ${alert['revision']}`),
     }
   } finally {
