@@ -136,13 +136,33 @@ export const run = async (options: RunOptions, signal: AbortSignal): Promise<num
       `${options.config}: there is nothing to read: name a source under sources`,
     )
   const log = openLog(process.stderr, config.log)
-  const set = chosenDetectors(config)
-  const { keep_days, keep_bytes, budget_bytes } = config.journal
+  const { keep_days, keep_bytes } = config.journal
   let held = 0
   const journal = await sqliteJournal(config.data, { days: keep_days, bytes: keep_bytes }, (message) => {
     if (Date.now() - held > 10_000) log.error(`${message}; reading waits, nothing is lost`)
     held = Date.now()
   })
+  try {
+    return await serve({ options, config, log, journal, isHeld: () => Date.now() - held < 2000 }, signal)
+  } finally {
+    await journal.close()
+  }
+}
+
+interface Service {
+  readonly options: RunOptions
+  readonly config: Config
+  readonly log: Log
+  readonly journal: Journal
+  /** The disk does not take what must be written. */
+  isHeld(): boolean
+}
+
+const serve = async (
+  { options, config, log, journal, isHeld }: Service,
+  signal: AbortSignal,
+): Promise<number> => {
+  const set = chosenDetectors(config)
   const normalize = recordNormalizer(config, undefined)
   const judge = liveJudge(journal, normalize, set.detectors, (text) => log.warn(text))
   await begin(journal, judge, config, set)
@@ -175,7 +195,7 @@ export const run = async (options: RunOptions, signal: AbortSignal): Promise<num
     (await serveHealth({
       listen: config.http.listen,
       token: token instanceof Secret ? token.reveal() : undefined,
-      ready: () => (Date.now() - held < 2000 ? ['the journal cannot be written'] : []),
+      ready: () => (isHeld() ? ['the journal cannot be written'] : []),
       status: () => ({ version: packageVersion(), committed, events }),
     }))
   const acts: (() => Commit)[] = []
@@ -209,7 +229,7 @@ export const run = async (options: RunOptions, signal: AbortSignal): Promise<num
         journal,
         judge,
         settings: config,
-        budget: budget_bytes,
+        budget: config.journal.budget_bytes,
         clock: Date.now,
         acts,
         onNotice: (text) => log.warn(text),
@@ -236,7 +256,6 @@ export const run = async (options: RunOptions, signal: AbortSignal): Promise<num
     news.ring()
     await Promise.allSettled(forwards)
     server?.close()
-    await journal.close()
   }
   log.info(`stopped after ${events} events`)
   return 0

@@ -109,7 +109,7 @@ export const sqliteJournal = async (
   const ask = ((name: CallName, ...rest: readonly unknown[]) => send(name, rest)) as Ask
   try {
     return journalOver(ask, await ask('next'), keep, async () => {
-      await send('close', [])
+      await send('close', []).catch(() => {}) // a thread that failed has nothing left to close
       await worker.terminate()
     })
   } catch (cause) {
