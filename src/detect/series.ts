@@ -154,28 +154,31 @@ export class Series {
   crossings(at: number, threshold: number): Crossing[] {
     const back = this.timespanMs
     if (this.#size(at - back, at + back) < threshold) return []
-    const near = new Set<string>()
-    for (const { value } of this.between(at - back, at + back)) if (near.add(value).size >= threshold) break
-    if (near.size < threshold) return []
+    const near = [...this.between(at - back, at + back)]
+    const from = indexAfter(near, at)
+    if (!isFull(near, from, back, threshold)) return []
     const counts: Counts = new Map()
-    for (const { value } of this.between(at - back, at)) countIn(counts, value)
+    for (const { value } of near.slice(0, from)) countIn(counts, value)
     const found: Crossing[] = counts.size >= threshold ? [{ at, observed: counts.size }] : []
-    const leaving = this.between(at - back, at + back)
-    let oldest = leaving.next()
-    let end = at
-    const take = (observed: number) => {
-      if (observed >= threshold && end > at) found.push({ at: end, observed })
+    let oldest = 0
+    for (let index = from; index < near.length; index++) {
+      const { at: end, value } = near[index] as Entry // within its length
+      countIn(counts, value)
+      for (let one = near[oldest]; one !== undefined && one.at < end - back; one = near[++oldest])
+        countOut(counts, one.value)
+      if (near[index + 1]?.at !== end && counts.size >= threshold)
+        found.push({ at: end, observed: counts.size })
     }
-    for (const entry of this.between(at + 1, at + back)) {
-      if (entry.at > end) {
-        take(counts.size)
-        end = entry.at
-      }
-      countIn(counts, entry.value)
-      for (; !oldest.done && oldest.value.at < end - back; oldest = leaving.next())
-        countOut(counts, oldest.value.value)
-    }
-    take(counts.size)
     return found
   }
+}
+
+/** Whether any window that ends at `from` or behind holds so many entries: values may be fewer, never more. */
+const isFull = (near: readonly Entry[], from: number, back: number, threshold: number): boolean => {
+  for (let index = Math.max(from - 1, threshold - 1); index < near.length; index++) {
+    const first = near[index - threshold + 1]
+    const last = near[index]
+    if (first !== undefined && last !== undefined && last.at - first.at <= back) return true
+  }
+  return false
 }

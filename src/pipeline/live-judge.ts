@@ -33,6 +33,8 @@ export const emptyBatch = (): Batch => ({
   bytes: 0,
 })
 
+/** Commits that may be made between an early question and its use: one is judged, two are written. */
+const RECENT = 4
 const MAX_REJECTED_BYTES = 64 * 1024
 
 export const rejectionOf = (
@@ -54,6 +56,8 @@ export const rejectionOf = (
 })
 
 export interface LiveJudge {
+  /** Asks the journal early which ids of a batch it knows: the answer is there when the batch is judged. */
+  prepare(batch: Batch): void
   judge(batch: Batch, receivedAt: number): Promise<Commit>
   /** Time passes: windows close, verdicts become due. */
   tick(beat: Heartbeat): Promise<Commit>
@@ -92,6 +96,18 @@ export const liveJudge = (
     ...rest,
   })
 
+  const idsOf = (batch: Batch) => batch.kept.map(({ order }) => order.slice(-32))
+  const prepared = new WeakMap<Batch, Promise<ReadonlyMap<string, KnownId>>>()
+  /** Ids of the newest commits: those that an early answer may not know. */
+  let recent: ReadonlyMap<string, KnownId>[] = []
+  const remember = (seq: number, ids: Commit['ids']) => {
+    recent = [...recent, new Map(ids.map(({ id, digest, index }) => [id, { digest, seq, index }]))].slice(
+      -RECENT,
+    )
+  }
+
+  const lately = (id: string) => recent.map((one) => one.get(id)).find((one) => one !== undefined)
+
   /** Whether what the journal has under an id is this record. */
   const isRepeat = async (known: KnownId, digest: string, bytes: Buffer): Promise<boolean> => {
     if (known.digest === digest) return true
@@ -109,20 +125,26 @@ export const liveJudge = (
     const own = order.slice(-32)
     const digest = whole.slice(0, 16)
     const here = seen.get(own)
-    const before = known.get(own)
+    const before = known.get(own) ?? lately(own)
     if (here === undefined && before === undefined) return { id: own, digest, borrowed: false }
     if (here !== undefined && (here.digest === digest || contentHash(here.bytes) === contentHash(bytes)))
       return undefined
     if (before !== undefined && (await isRepeat(before, digest, bytes))) return undefined
     const id = conflictId(own, contentHash(bytes))
-    return seen.has(id) || (await journal.known([id])).has(id) ? undefined : { id, digest, borrowed: true }
+    const isKnown = seen.has(id) || lately(id) !== undefined || (await journal.known([id])).has(id)
+    return isKnown ? undefined : { id, digest, borrowed: true }
   }
 
   return {
     judging: core,
+    prepare(batch) {
+      const asked = journal.known(idsOf(batch))
+      asked.catch(() => {}) // whoever judges the batch has the failure
+      prepared.set(batch, asked)
+    },
     async judge(batch, receivedAt) {
       const seq = journal.next
-      const known = await journal.known(batch.kept.map(({ order }) => order.slice(-32)))
+      const known = await (prepared.get(batch) ?? journal.known(idsOf(batch)))
       const received = new Date(receivedAt).toISOString()
       const seen = new Map<string, { digest: string; bytes: Buffer }>()
       const entries: Entry[] = []
@@ -162,6 +184,7 @@ export const liveJudge = (
         countUp(batch.counters, `kept|${feed}`)
       }
 
+      remember(seq, ids)
       await core.events(entries, receivedAt)
       const control: Control[] = []
       const last = entries.at(-1)?.event

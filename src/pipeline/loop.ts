@@ -74,6 +74,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
   const flush = (): Promise<void> => {
     const full = batch
     batch = emptyBatch()
+    if (full.kept.length > 0) judge.prepare(full)
     return oneByOne(async () => {
       for (let one = acts.shift(); one !== undefined; one = acts.shift()) await write(one())
       if (full.positions.size > 0) await write(await judge.judge(full, clock()))

@@ -79,7 +79,7 @@ export class CachedState implements State {
     value: (key) => {
       const held = this.#values.get(key)
       if (held === undefined) this.#wantedValues.add(key)
-      else touch(this.#values, key, held)
+      else if (this.#values.size > this.#maxValues / 2) touch(this.#values, key, held) // order matters when room gets short
     },
     chunk: (name, timespanMs, chunk) => {
       const held = this.#hold(name, timespanMs)
@@ -89,9 +89,13 @@ export class CachedState implements State {
   }
 
   #hold(name: string, timespanMs: number): HeldSeries {
-    const held = this.#series.get(name) ?? { series: new Series(timespanMs), weight: 0 }
+    let held = this.#series.get(name)
+    if (held === undefined) {
+      held = { series: new Series(timespanMs), weight: 0 }
+      this.#series.set(name, held)
+    } else if (this.#weight > this.#maxEntries / 2) touch(this.#series, name, held)
     this.#touched.add(held)
-    return touch(this.#series, name, held)
+    return held
   }
 
   /** @returns what is missing; `undefined` when nothing is */
@@ -156,7 +160,8 @@ export class CachedState implements State {
   }
 
   put(key: string, value: object | undefined, due: number): void {
-    const held = touch(this.#values, key, { value, due })
+    const held = { value, due }
+    this.#values.set(key, held)
     this.#dirty.set(key, held)
     if (!isTimed(key)) return
     if (value === undefined) this.#agenda.delete(key)
