@@ -152,10 +152,7 @@ export class Store {
   }
 
   get next(): number {
-    const row = this.#one(
-      'SELECT max((SELECT coalesce(max(seq), 0) FROM log), (SELECT coalesce(max(seq), 0) FROM control)) AS last',
-    )
-    return Number(row?.['last'] ?? 0) + 1
+    return Number(this.#one(`SELECT value FROM meta WHERE name='seq'`)?.['value'] ?? 0) + 1
   }
 
   /** @param block its items, packed and compressed; absent when there are none */
@@ -164,6 +161,7 @@ export class Store {
       if (Number(this.#one(`SELECT value FROM meta WHERE name='epoch'`)?.['value']) !== this.#epoch)
         throw new KeytrailError('journal.locked', 'another process has taken over this journal')
       const { seq, at } = commit
+      this.#run(`INSERT OR REPLACE INTO meta VALUES('seq', ?)`, seq)
       if (block !== undefined)
         this.#run(
           'INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?)',

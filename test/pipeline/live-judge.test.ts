@@ -1,0 +1,232 @@
+/** Order, lateness and duplicates (R8, R9), clocks (R7), and rules that fault (R16), on the live judge and a journal in memory. */
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { loadDetectors } from '../../src/config/detectors.ts'
+import { type Detector, defineDetectors } from '../../src/detect/definition.ts'
+import { memoryJournal } from '../../src/journal/sqlite.ts'
+import type { Alert } from '../../src/model/alert.ts'
+import { defaultConfig } from '../../src/model/config.ts'
+import { intake, type Kept } from '../../src/pipeline/intake.ts'
+import { emptyBatch, liveJudge } from '../../src/pipeline/live-judge.ts'
+import { recordNormalizer } from '../../src/pipeline/normalize-record.ts'
+import type { Commit } from '../../src/pipeline/ports.ts'
+import { type CloudTrailRecord, delivery, record } from '../support/cloudtrail.ts'
+
+const KEEP = { days: 7, bytes: 1e9 }
+const START = Date.parse('2026-03-02T09:00:00Z')
+const DAY = 86_400_000
+const iso = (at: number) => new Date(at).toISOString().replace('.000Z', 'Z')
+
+const keptOf = (records: readonly CloudTrailRecord[], feed = 'logs', place = 'a.json'): Kept[] => {
+  const kept: Kept[] = []
+  const reader = intake(
+    {
+      feed_id: feed,
+      transport: 'file',
+      place,
+      received: () => '2026-03-02T12:00:00Z',
+      settings: defaultConfig,
+      strict: false,
+    },
+    { kept: (one) => kept.push(one) },
+  )
+  reader.push(delivery(records))
+  reader.end()
+  return kept
+}
+
+const own = loadDetectors([], true).detectors
+
+interface Judged {
+  readonly alerts: readonly Alert[]
+  readonly counters: ReadonlyMap<string, number>
+  readonly notices: readonly string[]
+  readonly commits: readonly Commit[]
+}
+
+/** Judges records in batches of these sizes, with a closing tick far behind. */
+const judgeAll = async (
+  kept: readonly Kept[],
+  sizes: readonly number[],
+  { detectors = own as readonly Detector[], receivedAt = START + DAY, closing = START + 40 * DAY } = {},
+): Promise<Judged> => {
+  const journal = memoryJournal(KEEP)
+  const notices: string[] = []
+  const judge = liveJudge(journal, recordNormalizer(defaultConfig, undefined), detectors, (text) =>
+    notices.push(text),
+  )
+  const commits: Commit[] = []
+  const counters = new Map<string, number>()
+  const commit = async (one: Commit) => {
+    for (const [name, value] of one.counters) counters.set(name, (counters.get(name) ?? 0) + value)
+    commits.push(one)
+    await journal.commit(one)
+  }
+  for (let at = 0, turn = 0; at < kept.length; turn++) {
+    const batch = emptyBatch()
+    batch.kept.push(...kept.slice(at, at + (sizes[turn % sizes.length] ?? 1)))
+    at += batch.kept.length
+    await commit(await judge.judge(batch, receivedAt))
+  }
+  await commit(await judge.tick({ at: closing, caughtUp: ['logs', 'other'] }))
+  const alerts = (await journal.alerts(0, 100_000)).map(({ alert }) => alert)
+  await journal.close()
+  return { alerts, counters, notices, commits }
+}
+
+const idsOf = ({ alerts }: Judged) => [...new Set(alerts.map((alert) => alert.alert_id))].sort()
+const last = ({ alerts }: Judged) => new Map(alerts.map((alert) => [alert.alert_id, alert]))
+
+/** Bursts of Decrypt and single calls by few roles on few keys, over three hours. */
+const role = (n: number): CloudTrailRecord => ({
+  userIdentity: {
+    type: 'IAMUser',
+    arn: `arn:aws:iam::123456789012:user/u${n}`,
+    accountId: '123456789012',
+    userName: `u${n}`,
+    accessKeyId: 'AKIAEXAMPLE',
+  },
+})
+const burst = fc
+  .record({ user: fc.nat(1), start: fc.nat(9000), count: fc.integer({ min: 30, max: 90 }), gap: fc.nat(15) })
+  .map(({ user, start, count, gap }) =>
+    Array.from({ length: count }, (_, n) => ({
+      ...role(user),
+      eventTime: iso(START + (start + n * gap) * 1000),
+    })),
+  )
+const history = fc
+  .array(burst, { minLength: 1, maxLength: 3 })
+  .map((bursts) => bursts.flat().map((change) => record(change)))
+
+const shuffled = <T>(all: readonly T[], seeds: readonly number[], most: number): T[] =>
+  all
+    .map((one, index) => ({ one, rank: index + ((seeds[index % seeds.length] ?? 0) % most) }))
+    .sort((a, b) => a.rank - b.rank)
+    .map(({ one }) => one)
+
+const byTime = (all: readonly CloudTrailRecord[]) =>
+  [...all].sort((a, b) => (String(a['eventTime']) < String(b['eventTime']) ? -1 : 1))
+
+describe('R8: order and batches', () => {
+  test('change neither the set of alerts nor what was found to be observed when nothing is late', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        history,
+        fc.array(fc.nat(1000), { minLength: 5, maxLength: 40 }),
+        fc.array(fc.integer({ min: 1, max: 70 }), { minLength: 1, maxLength: 5 }),
+        async (all, seeds, sizes) => {
+          const ordered = await judgeAll(keptOf(byTime(all)), [500])
+          const other = await judgeAll(keptOf(shuffled(byTime(all), seeds, 200)), sizes)
+          expect(idsOf(other)).toEqual(idsOf(ordered))
+          const batches = await judgeAll(keptOf(byTime(all)), sizes)
+          const bodies = ({ alerts }: Judged) =>
+            alerts
+              .map((alert) => JSON.stringify({ ...alert, evidence: { ...alert.evidence, sample: [] } }))
+              .sort()
+          expect(bodies(batches)).toEqual(bodies(ordered))
+        },
+      ),
+      { numRuns: 40 },
+    )
+  }, 120_000)
+
+  test('an event that comes a day late makes a revision of the same alert, and is counted as late', async () => {
+    const burst = Array.from({ length: 60 }, (_, n) =>
+      record({ ...role(0), eventTime: iso(START + n * 1000) }),
+    )
+    const next = record({ ...role(1), eventTime: iso(START + 20 * 3_600_000) })
+    const straggler = record({ ...role(0), eventTime: iso(START + 30_000) })
+    const judged = await judgeAll(keptOf([...burst, next, straggler]), [1000])
+    const bursts = judged.alerts.filter((alert) => alert.detector.id === 'burst-decrypt')
+    expect(bursts.map(({ revision, evidence }) => [revision, evidence.total])).toEqual([
+      [1, 50],
+      [2, 61],
+    ])
+    expect(judged.counters.get('late|logs')).toBe(1)
+    expect(JSON.parse(judged.commits.flatMap(({ items }) => items).at(-1)?.event ?? '').time.late).toBe(true)
+  })
+})
+
+describe('R9: duplicates', () => {
+  test('every record three times, and once more by another feed: the same alerts, each record kept once', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        history,
+        fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1, maxLength: 4 }),
+        async (all, sizes) => {
+          const once = await judgeAll(keptOf(byTime(all)), [500])
+          const kept = keptOf(byTime(all))
+          const many = await judgeAll(
+            [...kept, ...keptOf(byTime(all), 'other', 'b.json'), ...kept, ...kept],
+            sizes,
+          )
+          expect(idsOf(many)).toEqual(idsOf(once))
+          for (const [id, alert] of last(once))
+            expect(last(many).get(id)?.evidence.total).toBe(alert.evidence.total)
+          expect(many.counters.get('kept|logs')).toBe(all.length)
+          expect(many.counters.get('duplicate|logs')).toBe(2 * all.length)
+          expect(many.counters.get('duplicate|other')).toBe(all.length)
+        },
+      ),
+      { numRuns: 15 },
+    )
+  }, 120_000)
+})
+
+describe('R7: clocks', () => {
+  test('a record from the year 9999 does not make all others late', async () => {
+    const future = record({ ...role(1), eventTime: '9999-01-01T00:00:00Z' })
+    const burst = Array.from({ length: 60 }, (_, n) =>
+      record({ ...role(0), eventTime: iso(START + n * 1000) }),
+    )
+    const judged = await judgeAll(keptOf([future, ...burst]), [10], { receivedAt: START + 120_000 })
+    expect(judged.counters.get('late|logs')).toBeUndefined()
+    expect(judged.alerts.some((alert) => alert.detector.id === 'burst-decrypt')).toBe(true)
+  })
+
+  test('a receive clock that jumps back and forth changes no alert', async () => {
+    const burst = Array.from({ length: 120 }, (_, n) =>
+      record({ ...role(n % 2), eventTime: iso(START + n * 1000) }),
+    )
+    const plain = await judgeAll(keptOf(burst), [10])
+    for (const receivedAt of [START - DAY, START + 7 * DAY])
+      expect(idsOf(await judgeAll(keptOf(burst), [10], { receivedAt }))).toEqual(idsOf(plain))
+  })
+})
+
+describe('R16: a rule that throws', () => {
+  /** Throws on the events it matches, as a fault in a rule's code would. */
+  const throwing = (): Detector => {
+    const [detector] = defineDetectors([
+      {
+        path: 'bad.yml',
+        text: 'title: Bad\nname: bad-rule\nlogsource: {product: keytrail, category: key_usage}\ndetection: {s: {operation: decrypt}, condition: s}\n',
+      },
+    ]).detectors
+    if (detector?.kind !== 'single') throw new Error('a single-event rule was expected')
+    const matches = () => {
+      throw new Error('out of cheese')
+    }
+    return { ...detector, rule: { ...detector.rule, matches } }
+  }
+
+  test('costs only itself, and is disabled with an alert after five faults', async () => {
+    const burst = Array.from({ length: 60 }, (_, n) =>
+      record({ ...role(0), eventTime: iso(START + n * 1000) }),
+    )
+    const plain = await judgeAll(keptOf(burst), [3])
+    const faulty = await judgeAll(keptOf(burst), [3], { detectors: [...own, throwing()] })
+    const disabled = faulty.alerts.filter((alert) => alert.detector.id === 'detector-disabled')
+    expect(disabled).toHaveLength(1)
+    expect(disabled[0]?.explanation).toBe('Detector bad-rule failed 5 times and is disabled: out of cheese')
+    expect(idsOf({ ...faulty, alerts: faulty.alerts.filter((one) => one !== disabled[0]) })).toEqual(
+      idsOf(plain),
+    )
+    expect(faulty.notices).toHaveLength(6)
+    expect(
+      faulty.commits.flatMap(({ control }) => control).filter(({ kind }) => kind === 'disabled'),
+    ).toHaveLength(1)
+    expect(faulty.counters.get('kept|logs')).toBe(60)
+  })
+})
