@@ -1,19 +1,20 @@
 /** Detectors that count events or distinct values of a group in a sliding window. */
+import type { KeyEvent } from '../model/event.ts'
 import type { CountDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf, timeText } from './evidence.ts'
 import { getter } from './fields.ts'
-import { begin, type Opened, raise, witness } from './opened.ts'
+import { begin, type Opened, raise, witness, witnessBetween } from './opened.ts'
+import type { Series } from './series.ts'
 import { entityOf, groupReader, severityOf, signalId } from './signal.ts'
+import type { Wants } from './state.ts'
 
 export const countStep = (detector: CountDetector, context: Context): Step => {
-  const { facts, rules, timespanMs, threshold, bucketMs, timespan, groupBy } = detector
-  const { state } = context
+  const { facts, rules, groupBy, field } = detector
   const read = groupReader(groupBy)
-  const value = detector.field === undefined ? undefined : getter(detector.field)
+  const value = field === undefined ? undefined : getter(field)
   const prefix = `${facts.id}|${facts.version}|`
-
-  return (event, at): Plan | undefined => {
+  return (event, at) => {
     if (!rules.some((rule) => rule.matches(event))) return undefined
     const values = read(event)
     const counted = value === undefined ? event.action_id : value(event)
@@ -21,76 +22,129 @@ export const countStep = (detector: CountDetector, context: Context): Step => {
       context.ungrouped++
       return undefined
     }
-    const name = prefix + values.join('|')
-    const bucketOf = (time: number) => (bucketMs === 0 ? time : Math.floor(time / bucketMs) * bucketMs)
-    const keyOf = (bucket: number) => `open|${name}|${bucket}`
-    const openedAt = (bucket: number) => state.get(keyOf(bucket)) as Opened | undefined // only these are kept under this key
+    return new CountPlan(detector, context, event, at, values, prefix + values.join('|'), String(counted))
+  }
+}
+
+/** One event of a group. A class, not closures: there is one for most events. */
+class CountPlan implements Plan {
+  readonly #detector: CountDetector
+  readonly #context: Context
+  readonly #event: KeyEvent
+  readonly #at: number
+  readonly #values: readonly string[]
+  /** Of the group. */
+  readonly #name: string
+  readonly #counted: string
+
+  constructor(
+    detector: CountDetector,
+    context: Context,
+    event: KeyEvent,
+    at: number,
+    values: readonly string[],
+    name: string,
+    counted: string,
+  ) {
+    this.#detector = detector
+    this.#context = context
+    this.#event = event
+    this.#at = at
+    this.#values = values
+    this.#name = name
+    this.#counted = counted
+  }
+
+  get facts() {
+    return this.#detector.facts
+  }
+
+  #bucketOf(time: number): number {
+    const { bucketMs } = this.#detector
+    return bucketMs === 0 ? time : Math.floor(time / bucketMs) * bucketMs
+  }
+
+  #keyOf(bucket: number): string {
+    return `open|${this.#name}|${bucket}`
+  }
+
+  #openedIn(bucket: number): Opened | undefined {
+    return this.#context.state.get(this.#keyOf(bucket)) as Opened | undefined // only these are kept under this key
+  }
+
+  #keep(opened: Opened, bucket: number): void {
+    const due = bucket + this.#detector.bucketMs + this.#context.finalizeMs
+    this.#context.state.put(this.#keyOf(bucket), opened, due)
+  }
+
+  needs(wants: Wants): void {
+    const { timespanMs, bucketMs } = this.#detector
+    const chunk = Math.floor(this.#at / timespanMs)
+    for (let one = chunk - 1; one <= chunk + 1; one++) wants.chunk(this.#name, timespanMs, one)
+    if (bucketMs === 0) return
+    for (let bucket = this.#bucketOf(this.#at); bucket <= this.#at + timespanMs; bucket += bucketMs)
+      wants.value(this.#keyOf(bucket))
+  }
+
+  fold(): void {
+    const { timespanMs, threshold, bucketMs } = this.#detector
+    const { state, finalizeMs } = this.#context
+    const at = this.#at
+    const series = state.series(this.#name, timespanMs)
+    const entry = series.add(at, this.#counted, this.#event.event_id, () => noteOf(this.#event))
 
     /** The windows that an event changes end at most one timespan behind it. */
-    const buckets: number[] = []
+    let allOpen = bucketMs > 0
     if (bucketMs > 0)
-      for (let bucket = bucketOf(at); bucket <= at + timespanMs; bucket += bucketMs) buckets.push(bucket)
-
-    const start = (bucket: number, observed: number): Opened => {
-      const about = bucketMs === 0 ? [...values, event.action_id] : [...values, bucket]
-      const opened = begin(facts, event, {
-        alertId: signalId(facts, about),
-        severity: severityOf(facts, event),
-        threshold,
-        timespan,
-        entity: entityOf(groupBy, values),
-      })
-      opened.next = observed * 10
-      return opened
-    }
-
-    return {
-      needs(wants) {
-        const chunk = Math.floor(at / timespanMs)
-        for (const one of [chunk - 1, chunk, chunk + 1]) wants.chunk(name, timespanMs, one)
-        for (const bucket of buckets) wants.value(keyOf(bucket))
-      },
-      fold() {
-        const series = state.series(name, timespanMs)
-        const entry = series.add(at, String(counted), event.event_id, () => noteOf(event))
-
-        const keep = (opened: Opened, bucket: number) =>
-          state.put(keyOf(bucket), opened, bucket + bucketMs + context.finalizeMs)
-        /** The window that ends at `end` meets the condition. */
-        const met = (end: number, observed: number) => {
-          const bucket = bucketOf(end)
-          const known = bucketMs === 0 ? undefined : openedAt(bucket)
-          const opened = known ?? start(bucket, observed)
-          if (end > opened.upto) {
-            for (const one of series.between(Math.max(end - timespanMs, opened.upto + 1), end))
-              witness(opened, one.eventId, timeText(one.at), one.note)
-            opened.from = Math.min(opened.from, end - timespanMs)
-            opened.upto = end
-          }
-          const revised = raise(opened, observed, end - timespanMs, end)
-          if (bucketMs === 0) return context.tellOnce(opened)
-          if (known === undefined || revised) context.tell(opened)
-          keep(opened, bucket)
+      for (let bucket = this.#bucketOf(at); bucket <= at + timespanMs; bucket += bucketMs) {
+        const opened = this.#openedIn(bucket)
+        if (opened === undefined) allOpen = false
+        else if (at <= opened.upto && at >= opened.from) {
+          witnessBetween(opened, entry.eventId, entry.note)
+          this.#keep(opened, bucket)
         }
+      }
+    if (!series.hasLater(at)) {
+      const observed = series.countAt(at)
+      if (observed >= threshold) this.#met(series, at, observed)
+    } else if (!allOpen)
+      for (const { at: end, observed } of series.crossings(at, threshold))
+        if (bucketMs > 0 || observed === threshold) this.#met(series, end, observed)
+    const chunk = series.chunkOf(at)
+    state.added(this.#name, chunk, entry, (chunk + 2) * timespanMs + finalizeMs)
+  }
 
-        let open = 0
-        for (const bucket of buckets) {
-          const opened = openedAt(bucket)
-          if (opened === undefined) continue
-          open++
-          if (at > opened.upto || at < opened.from) continue
-          witness(opened, entry.eventId, timeText(at), entry.note) // within what is evidence already
-          keep(opened, bucket)
-        }
-        if (!series.hasLater(at)) {
-          const observed = series.countAt(at)
-          if (observed >= threshold) met(at, observed)
-        } else if (bucketMs === 0 || open < buckets.length)
-          for (const { at: end, observed } of series.crossings(at, threshold))
-            if (bucketMs > 0 || observed === threshold) met(end, observed)
-        const chunk = series.chunkOf(at)
-        state.added(name, chunk, entry, (chunk + 2) * timespanMs + context.finalizeMs)
-      },
+  /** The window that ends at `end` meets the condition. */
+  #met(series: Series, end: number, observed: number): void {
+    const { timespanMs, bucketMs } = this.#detector
+    const bucket = this.#bucketOf(end)
+    const known = bucketMs === 0 ? undefined : this.#openedIn(bucket)
+    const opened = known ?? this.#begin(bucket, observed)
+    if (end > opened.upto) {
+      for (const one of series.between(Math.max(end - timespanMs, opened.upto + 1), end))
+        witness(opened, one.eventId, timeText(one.at), one.note)
+      opened.from = Math.min(opened.from, end - timespanMs)
+      opened.upto = end
     }
+    const revised = raise(opened, observed, end - timespanMs, end)
+    if (bucketMs === 0) this.#context.tellOnce(opened)
+    else {
+      if (known === undefined || revised) this.#context.tell(opened)
+      this.#keep(opened, bucket)
+    }
+  }
+
+  #begin(bucket: number, observed: number): Opened {
+    const { facts, groupBy, threshold, timespan, bucketMs } = this.#detector
+    const event = this.#event
+    const opened = begin(facts, event, {
+      alertId: signalId(facts, [...this.#values, bucketMs === 0 ? event.action_id : bucket]),
+      severity: severityOf(facts, event),
+      threshold,
+      timespan,
+      entity: entityOf(groupBy, this.#values),
+    })
+    opened.next = observed * 10
+    return opened
   }
 }

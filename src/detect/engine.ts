@@ -18,6 +18,7 @@ import type { State, Wants } from './state.ts'
 
 /** What a matching event does to the state of one detector. */
 export interface Plan {
+  readonly facts: DetectorFacts
   /** Names the state it needs. */
   needs(wants: Wants): void
   fold(): void
@@ -57,6 +58,7 @@ export interface EngineOptions {
 export interface Engine {
   /** @param at time of the event in milliseconds since 1970 */
   match(event: KeyEvent, at: number): readonly Plan[]
+  fold(plan: Plan): void
   /** Time has come to `watermark`: what was held under these keys is decided. */
   tick(watermark: number, due: Iterable<string>): void
   readonly context: Context
@@ -107,8 +109,7 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
     const { rules, step } = stepOf(detector, context)
     const guarded: Step = (event, at) => {
       try {
-        const plan = step(event, at)
-        return plan && { needs: plan.needs, fold: guard(detector.facts, plan.fold) }
+        return step(event, at)
       } catch (cause) {
         onFault(detector.facts, cause)
         return undefined
@@ -119,16 +120,6 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
     else
       for (const name of new Set(operations.flatMap((one) => [...(one ?? [])])))
         byOperation.set(name, [...(byOperation.get(name) ?? []), guarded])
-  }
-
-  function guard(facts: DetectorFacts, fold: () => void): () => void {
-    return () => {
-      try {
-        fold()
-      } catch (cause) {
-        onFault(facts, cause)
-      }
-    }
   }
 
   return {
@@ -142,6 +133,13 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
           if (plan !== undefined) plans.push(plan)
         }
       return plans
+    },
+    fold(plan) {
+      try {
+        plan.fold()
+      } catch (cause) {
+        onFault(plan.facts, cause)
+      }
     },
     tick(watermark, due) {
       context.watermark = Math.max(context.watermark, watermark)

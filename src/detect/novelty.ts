@@ -64,6 +64,7 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
     }
 
     return {
+      facts,
       needs(wants) {
         wants.value(seenKey)
         wants.value(firstKey)

@@ -108,11 +108,21 @@ export const begin = (facts: DetectorFacts, event: KeyEvent, about: Beginning): 
 }
 
 /** Adds one event to the evidence: all count, the first are shown. */
-export const witness = ({ draft }: Opened, eventId: string, time: string, note: Note | undefined): void => {
-  const { evidence } = draft
-  if (evidence.total++ === 0) draft.time = { first_event: time, last_event: time }
+export const witness = (opened: Opened, eventId: string, time: string, note: Note | undefined): void => {
+  const { draft } = opened
+  if (draft.evidence.total === 0) draft.time = { first_event: time, last_event: time }
   else if (time < draft.time.first_event) draft.time.first_event = time
   else if (time > draft.time.last_event) draft.time.last_event = time
+  witnessBetween(opened, eventId, note)
+}
+
+/** Adds one event within the times that are evidence already. */
+export const witnessBetween = (
+  { draft: { evidence } }: Opened,
+  eventId: string,
+  note: Note | undefined,
+): void => {
+  evidence.total++
   if (evidence.event_ids.length < MAX_EVENT_IDS) evidence.event_ids.push(eventId)
   if (note !== undefined && evidence.sample.length < MAX_SAMPLES) evidence.sample.push({ ...note })
 }

@@ -102,26 +102,16 @@ export class Series {
   }
 
   /** Entries in [from, to], in order of time. */
-  *between(from: number, to: number): Generator<Entry> {
+  between(from: number, to: number): readonly Entry[] {
+    const parts: Entry[][] = []
     for (let number = this.chunkOf(from); number <= this.chunkOf(to); number++) {
       const entries = this.chunks.get(number)
       if (entries === undefined) continue
-      for (let index = indexAfter(entries, from - 1); index < entries.length; index++) {
-        const entry = entries[index]
-        if (entry === undefined || entry.at > to) break
-        yield entry
-      }
+      const begin = indexAfter(entries, from - 1)
+      const end = indexAfter(entries, to)
+      if (begin < end) parts.push(entries.slice(begin, end))
     }
-  }
-
-  /** Number of entries in [from, to]. */
-  #size(from: number, to: number): number {
-    let size = 0
-    for (let number = this.chunkOf(from); number <= this.chunkOf(to); number++) {
-      const entries = this.chunks.get(number)
-      if (entries !== undefined) size += indexAfter(entries, to) - indexAfter(entries, from - 1)
-    }
-    return size
+    return parts.length === 1 ? (parts[0] ?? []) : parts.flat()
   }
 
   /** Whether an entry lies in (at, at + timespan]: then `at` also belongs to windows that end later. */
@@ -153,8 +143,8 @@ export class Series {
    */
   crossings(at: number, threshold: number): Crossing[] {
     const back = this.timespanMs
-    if (this.#size(at - back, at + back) < threshold) return []
-    const near = [...this.between(at - back, at + back)]
+    const near = this.between(at - back, at + back)
+    if (near.length < threshold) return []
     const from = indexAfter(near, at)
     if (!isFull(near, from, back, threshold)) return []
     const counts: Counts = new Map()

@@ -21,6 +21,7 @@ export const singleStep = (detector: SingleDetector, context: Context): Step => 
       const alertId = signalId(facts, [event.action_id])
       const shared = event.action_id === event.event_id ? undefined : `told|${alertId}`
       return {
+        facts,
         needs(wants) {
           if (shared !== undefined) wants.value(shared) // copies of one action are one alert
         },
@@ -47,6 +48,7 @@ export const singleStep = (detector: SingleDetector, context: Context): Step => 
     const due = bucket + group.bucketMs + context.finalizeMs
     const key = `open|${facts.id}|${facts.version}|${values.join('|')}|${bucket}`
     return {
+      facts,
       needs: (wants) => wants.value(key),
       fold() {
         const known = state.get(key) as Opened | undefined // only these are kept under this key

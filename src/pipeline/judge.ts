@@ -105,7 +105,7 @@ export const judge = (
       count(event)
       const at = Date.parse(event.time.event)
       detecting.tick(at, state.due(at))
-      for (const plan of detecting.match(event, at)) plan.fold()
+      for (const plan of detecting.match(event, at)) detecting.fold(plan)
       if (++judged % SWEEP_EVENTS === 0) state.sweep(at)
       onEvent(event, at)
     },

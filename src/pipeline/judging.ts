@@ -194,7 +194,7 @@ export const judging = (
           all[feed] = mark
           pass(watermarkOf(all))
         }
-        for (const plan of plans[index] ?? []) plan.fold()
+        for (const plan of plans[index] ?? []) detecting.fold(plan)
       })
       state.put(MARKS, all, FOR_EVER)
     },

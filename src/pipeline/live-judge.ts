@@ -33,8 +33,8 @@ export const emptyBatch = (): Batch => ({
   bytes: 0,
 })
 
-/** Commits that may be made between an early question and its use: one is judged, two are written. */
-const RECENT = 4
+/** Commits that may be made between an early question and its use: batches that wait, and one that is judged. */
+const RECENT = 6
 const MAX_REJECTED_BYTES = 64 * 1024
 
 export const rejectionOf = (
@@ -106,7 +106,13 @@ export const liveJudge = (
     )
   }
 
-  const lately = (id: string) => recent.map((one) => one.get(id)).find((one) => one !== undefined)
+  const lately = (id: string): KnownId | undefined => {
+    for (const ids of recent) {
+      const known = ids.get(id)
+      if (known !== undefined) return known
+    }
+    return undefined
+  }
 
   /** Whether what the journal has under an id is this record. */
   const isRepeat = async (known: KnownId, digest: string, bytes: Buffer): Promise<boolean> => {

@@ -33,6 +33,8 @@ const COMMIT_BYTES = 4 * 1024 * 1024
 const TICK_MS = 10_000
 const BACKLOG_MS = 1000
 const TRIM_MS = 60_000
+/** Full batches that wait to be judged before reading pauses. */
+const READ_AHEAD = 2
 /** Commits that are written while the next batch gathers. */
 const IN_FLIGHT = 2
 
@@ -80,13 +82,16 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
       if (full.positions.size > 0) await write(await judge.judge(full, clock()))
     })
   }
-  /** At most one batch waits while another is judged. */
-  let flushing = Promise.resolve()
+  /** Batches that wait while another is judged. */
+  const waiting = new Set<Promise<void>>()
   const flushFull = async () => {
-    const before = flushing
-    flushing = flush()
-    flushing.catch((cause) => failed.abort(cause))
-    await before
+    const flushed = flush()
+    waiting.add(flushed)
+    flushed.then(
+      () => waiting.delete(flushed),
+      (cause) => failed.abort(cause),
+    )
+    if (waiting.size > READ_AHEAD) await Promise.race(waiting)
   }
 
   const tick = () => oneByOne(async () => write(await judge.tick({ at: clock(), caughtUp: [...caughtUp] })))

@@ -65,10 +65,10 @@ export const killedRun = async (
   const hits: Record<string, number> = {}
   for (let kill = 0; kill < kills; kill++) {
     const window = kill % 2 === 0 ? windows[Math.floor(next() * windows.length)] : undefined
-    const nth = window === 'recovery' ? 1 : 1 + Math.floor(next() * 12)
+    const nth = window === 'recovery' ? 1 : 1 + Math.floor(next() * 3)
     const { code, log } = await one.run(
       window === undefined
-        ? { killAfter: 250 + Math.floor(next() * 500) }
+        ? { killAfter: 300 + Math.floor(next() * 300) }
         : {
             preload: [join(import.meta.dirname, 'kill-at.ts')],
             env: { KILL_AT: `${window}:${nth}` },
