@@ -64,8 +64,17 @@ class CountPlan implements Plan {
     return bucketMs === 0 ? time : Math.floor(time / bucketMs) * bucketMs
   }
 
+  /** Keys of the alerts of the buckets that it can change, the first one that of its own time: made once. */
+  readonly #keys: string[] = []
+
   #keyOf(bucket: number): string {
-    return `open|${this.#name}|${bucket}`
+    const index = (bucket - this.#bucketOf(this.#at)) / (this.#detector.bucketMs || 1)
+    let key = this.#keys[index]
+    if (key === undefined) {
+      key = `open|${this.#name}|${bucket}`
+      this.#keys[index] = key
+    }
+    return key
   }
 
   #openedIn(bucket: number): Opened | undefined {
@@ -98,8 +107,9 @@ class CountPlan implements Plan {
     if (bucketMs > 0)
       for (let bucket = this.#bucketOf(at); bucket <= at + timespanMs; bucket += bucketMs) {
         const opened = this.#openedIn(bucket)
-        if (opened === undefined) allOpen = false
-        else if (at <= opened.upto && at >= opened.from) {
+        if (opened === undefined) {
+          if (bucket <= at || series.between(bucket, at + timespanMs).length > 0) allOpen = false
+        } else if (at <= opened.upto && at >= opened.from) {
           witnessBetween(opened, entry.eventId, entry.note)
           this.#keep(opened, bucket)
         }

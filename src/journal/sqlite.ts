@@ -17,6 +17,9 @@ export type JournalReply =
   /** The disk does not take what must be written: it is tried again until it does. */
   | { readonly kind: 'holding'; readonly message: string }
 
+/** Little lives long in that thread: a small heap keeps its memory small. */
+const LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 192 }
+
 type Ask = <N extends CallName>(name: N, ...rest: CallArguments<N>) => Promise<CallResult<N>>
 
 const packed = ({ items, ...rest }: Commit): PackedCommit => ({
@@ -78,6 +81,7 @@ export const sqliteJournal = async (
 ): Promise<Journal> => {
   const worker = new Worker(new URL(`./sqlite-worker${extname(import.meta.url)}`, import.meta.url), {
     workerData: { folder } satisfies WorkerInput,
+    resourceLimits: LIMITS,
   })
   const waiting = new Map<number, { resolve: (result: unknown) => void; reject: (cause: unknown) => void }>()
   let asked = 0

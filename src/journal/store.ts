@@ -582,7 +582,7 @@ const isCannotOpen = (cause: unknown) =>
 /** Sets a database up, makes its tables when it is new, and refuses what another version wrote. */
 const prepare = (db: DatabaseSync, folder: string | undefined, access: Access): void => {
   if (access !== 'reader') {
-    db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536')
+    db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384')
     db.exec('PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=67108864')
   }
   const version = Number(db.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0)

@@ -28,8 +28,8 @@ export interface LoopOptions {
 
 /** A commit is made after this time, or with so many events or bytes (architecture.md section 3). */
 const COMMIT_MS = 200
-const COMMIT_EVENTS = 2000
-const COMMIT_BYTES = 4 * 1024 * 1024
+const COMMIT_EVENTS = 1000
+const COMMIT_BYTES = 2 * 1024 * 1024
 const TICK_MS = 10_000
 const BACKLOG_MS = 1000
 const TRIM_MS = 60_000
