@@ -107,7 +107,9 @@ export const followFiles = (options: FollowOptions): Source => ({
     try {
       for (;;) {
         const began = performance.now()
-        for (const file of findFiles(options.paths)) {
+        const files = findFiles(options.paths)
+        const looking = performance.now() - began
+        for (const file of files) {
           if (file.failure === undefined) await readOn(file)
           else if (!failed.has(file.path)) {
             failed.set(file.path, -1)
@@ -116,7 +118,7 @@ export const followFiles = (options: FollowOptions): Source => ({
         }
         await take('idle')
         if (!options.follow) return
-        await sleep(Math.max(POLL_MS, (performance.now() - began) * REST), undefined, { signal })
+        await sleep(Math.max(POLL_MS, looking * REST), undefined, { signal })
       }
     } catch (cause) {
       if (!signal.aborted) throw cause
