@@ -1,5 +1,14 @@
 import { execFileSync } from 'node:child_process'
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -9,21 +18,28 @@ import { service } from '../support/service.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'keytrail-io-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
-const logs = join(root, 'examples/aws')
+/** One file: few calls, so that each of them can fail in its turn. */
+const logs = join(
+  root,
+  'examples/aws',
+  readdirSync(join(root, 'examples/aws'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.json.gz'))
+    .sort()[0] ?? '',
+)
 
 const undisturbed = async () => {
   const calm = service([logs])
   expect((await calm.run()).code).toBe(0)
   const expected = leftBy(calm)
   calm.remove()
-  expect(expected.feed).toHaveLength(783)
+  expect(expected.feed.length).toBeGreaterThan(10)
   return expected
 }
 
 const EIO = 5
 const ENOSPC = 28
-/** Every call with FULL_DOSE, else every 23rd. */
-const step = process.env['FULL_DOSE'] === undefined ? 23 : 1
+/** Every call with FULL_DOSE, else every ninth. */
+const step = process.env['FULL_DOSE'] === undefined ? 9 : 1
 
 describe('R4: the n-th write, flush or cut of the journal fails', () => {
   const shim = join(folder, 'fail-io.so')
@@ -37,7 +53,7 @@ describe('R4: the n-th write, flush or cut of the journal fails', () => {
     const expected = await undisturbed()
     const codes = new Map<number | string, number>()
     let seen = 0
-    for (let at = 1; ; at += flush ? Math.ceil(step / 12) : step) {
+    for (let at = 1; ; at += flush ? Math.ceil(step / 5) : step) {
       const one = service([logs])
       const count = join(one.folder, 'count')
       const env = {
@@ -82,7 +98,7 @@ describe('R5: the log of SQLite ends at any frame', () => {
     const wal = join(killed.data, 'journal.db-wal')
     const page = readFileSync(join(killed.data, 'journal.db')).readUInt16BE(16)
     const frames = Math.floor((statSync(wal).size - 32) / (24 + page))
-    expect(frames).toBeGreaterThan(50)
+    expect(frames).toBeGreaterThan(20)
     const whole = join(folder, 'whole')
     cpSync(killed.folder, whole, { recursive: true })
     let tried = 0
