@@ -251,5 +251,6 @@ export const readFile = async (file: InputFile, push: Push, start = 0): Promise<
   } catch (cause) {
     return failureOf(cause, false)
   }
-  return stream(createReadStream(file.path, { highWaterMark: CHUNK_BYTES, start }), push)
+  const from = start > 0 ? { start } : {} // a pipe knows no places
+  return stream(createReadStream(file.path, { highWaterMark: CHUNK_BYTES, ...from }), push)
 }
