@@ -18,6 +18,7 @@ import { service } from '../support/service.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'keytrail-io-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
+const all = join(root, 'examples/aws')
 /** One file: few calls, so that each of them can fail in its turn. */
 const logs = join(
   root,
@@ -27,8 +28,8 @@ const logs = join(
     .sort()[0] ?? '',
 )
 
-const undisturbed = async () => {
-  const calm = service([logs])
+const undisturbed = async (path = logs) => {
+  const calm = service([path])
   expect((await calm.run()).code).toBe(0)
   const expected = leftBy(calm)
   calm.remove()
@@ -88,11 +89,11 @@ describe('R4: the n-th write, flush or cut of the journal fails', () => {
 
 describe('R5: the log of SQLite ends at any frame', () => {
   test('and what was acknowledged before is there', { timeout: 1_800_000 }, async () => {
-    const expected = await undisturbed()
-    const killed = service([logs])
+    const expected = await undisturbed(all)
+    const killed = service([all])
     const { code } = await killed.run({
       preload: [join(root, 'test/support/kill-at.ts')],
-      env: { KILL_AT: 'before-settle:2' },
+      env: { KILL_AT: 'before-settle:1' },
     })
     expect(code).toBe('SIGKILL')
     const wal = join(killed.data, 'journal.db-wal')

@@ -48,7 +48,12 @@ interface Judged {
 const judgeAll = async (
   kept: readonly Kept[],
   sizes: readonly number[],
-  { detectors = own as readonly Detector[], receivedAt = START + DAY, closing = START + 40 * DAY } = {},
+  {
+    detectors = own as readonly Detector[],
+    receivedAt = START + DAY,
+    closing = START + 40 * DAY,
+    clock = (_turn: number) => receivedAt,
+  } = {},
 ): Promise<Judged> => {
   const journal = memoryJournal(KEEP)
   const notices: string[] = []
@@ -66,7 +71,7 @@ const judgeAll = async (
     const batch = emptyBatch()
     batch.kept.push(...kept.slice(at, at + (sizes[turn % sizes.length] ?? 1)))
     at += batch.kept.length
-    await commit(await judge.judge(batch, receivedAt))
+    await commit(await judge.judge(batch, clock(turn)))
   }
   await commit(await judge.tick({ at: closing, caughtUp: ['logs', 'other'] }))
   const alerts = (await journal.alerts(0, 100_000)).map(({ alert }) => alert)
@@ -262,6 +267,25 @@ describe('R7: clocks', () => {
       expect(judged.alerts.some((alert) => alert.detector.id === 'burst-decrypt')).toBe(true)
     },
   )
+
+  test.each<[name: string, clock: (turn: number) => number]>([
+    ['a day forward in the middle', (turn) => START + (turn < 6 ? 120_000 : DAY)],
+    ['a day back in the middle', (turn) => START + (turn < 6 ? 120_000 : -DAY)],
+    ['ten minutes back, step by step', (turn) => START + 600_000 - turn * 50_000],
+    ['trembling by half a second', (turn) => START + 120_000 + (turn % 2 === 0 ? 500 : -500)],
+    ['a leap second twice', (turn) => START + 120_000 + (turn >> 1) * 1000],
+    ['an hour behind the source', () => START - 3_600_000],
+  ])('the clock goes %s while records come: the same alerts', async (_name, clock) => {
+    const burst = Array.from({ length: 120 }, (_, n) =>
+      record({ ...role(n % 2), eventTime: iso(START + n * 1000) }),
+    )
+    const plain = await judgeAll(keptOf(burst), [10])
+    const other = await judgeAll(keptOf(burst), [10], { clock })
+    expect(idsOf(plain).length).toBeGreaterThan(1)
+    expect(idsOf(other)).toEqual(idsOf(plain))
+    for (const { window } of other.alerts) expect(window.start <= window.end).toBe(true)
+    expect(other.counters.get('late|logs')).toBeUndefined()
+  })
 
   test('a receive clock that jumps back and forth changes no alert', async () => {
     const burst = Array.from({ length: 120 }, (_, n) =>
