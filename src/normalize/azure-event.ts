@@ -55,6 +55,8 @@ type Parts = Pick<
 >
 
 export interface AzureFacts {
+  /** Absent = azure. */
+  readonly provider?: 'azure' | 'gcp'
   readonly service: Service
   readonly logType: KeyEvent['source']['log_type']
   readonly native: string
@@ -80,7 +82,8 @@ export const keyOf = (...values: readonly unknown[]): string =>
 
 export const assemble = (value: Json, raw: RawRecord, facts: AzureFacts, cuts: Cuts): Normalized => {
   const { mapping, result, parts } = facts
-  const eventId = shortId(`azure:${facts.key}`)
+  const provider = facts.provider ?? 'azure'
+  const eventId = shortId(`${provider}:${facts.key}`)
   const { members, inexact } = inspect(value)
   const warnings = [
     ...facts.warnings,
@@ -93,9 +96,9 @@ export const assemble = (value: Json, raw: RawRecord, facts: AzureFacts, cuts: C
   const event: KeyEvent = {
     schema_version: EVENT_SCHEMA_VERSION,
     event_id: eventId,
-    action_id: facts.action === undefined ? eventId : shortId(`azure:${facts.action}`),
+    action_id: facts.action === undefined ? eventId : shortId(`${provider}:${facts.action}`),
     source: {
-      provider: 'azure',
+      provider,
       service: facts.service,
       log_type: facts.logType,
       format_version: field(facts.version, 32, 'source.format_version', cuts),

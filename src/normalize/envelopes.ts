@@ -99,5 +99,8 @@ export const open = (value: unknown, bytes: Buffer, time: string | undefined): O
   if (typeof value['body'] === 'string' && value['messageId'] !== undefined) return text(value['body'], time)
   const packed = string(object(value['awslogs'])['data']) ?? string(object(value['kinesis'])['data'])
   if (packed !== undefined) return decode(packed, time)
+  const message = object(value['message'])
+  if (typeof message['data'] === 'string' && (value['subscription'] ?? value['ackId']) !== undefined)
+    return decode(message['data'], utc(message['publishTime']))
   return logEvent(value) ?? record
 }

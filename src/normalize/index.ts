@@ -3,11 +3,13 @@ import { azureActivity } from './azure-activity.ts'
 import { cloudtrail } from './cloudtrail.ts'
 import { entra } from './entra.ts'
 import type { Format } from './format.ts'
+import { gcpAudit } from './google.ts'
 import { keyVault } from './key-vault.ts'
 
 /** In this order: the Activity log also takes the Azure records that are no other format's. */
 export const formats = {
   cloudtrail,
+  gcp_audit: gcpAudit,
   key_vault: keyVault,
   entra,
   azure_activity: azureActivity,

@@ -26,6 +26,8 @@ export const containers: readonly string[] = [
   'Records',
   'records',
   'logEvents',
+  'receivedMessages',
+  'entries',
   'events',
   'Events',
   'Messages',

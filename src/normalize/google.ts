@@ -1,0 +1,348 @@
+/**
+ * Google Cloud: entries of Cloud Logging. Audit entries carry a `protoPayload`; Cloud KMS also writes platform
+ * events with a `jsonPayload` (the end of a scheduled destruction, automatic rotation). Every other entry of
+ * Cloud Logging is out of scope. Exports rename members (`at_sign_type`, `proto_payload`): names are plain.
+ * Shapes: google.logging.v2.LogEntry, google.cloud.audit.AuditLog.
+ */
+import type { KeyEvent } from '../model/event.ts'
+import { addressClass, addressOf } from './address.ts'
+import { assemble, timeOf } from './azure-event.ts'
+import type { Result } from './azure-outcome.ts'
+import { dig, fold, scalar } from './azure-record.ts'
+import { type Format, rejected, skipped } from './format.ts'
+import { googleTold, storageKeyOf, type Told } from './google-change.ts'
+import { type GoogleCaller, googleCaller } from './google-identity.ts'
+import { type Method, methodOf, platformEvents } from './google-operations.ts'
+import { canonical, entry, integer, isObject, type Json, list, string } from './json.ts'
+import type { Mapping } from './mapping.ts'
+import { type Cuts, field, sha256 } from './text.ts'
+
+const PLATFORM_LOG = /\/logs\/cloudkms\.googleapis\.com(%2f|\/)cryptokey(version)?_events$/i
+
+const payloadOf = (top: Json): Json => fold(top['protopayload'] ?? top['jsonpayload'])
+
+const recognizes = (value: unknown): boolean => {
+  if (!isObject(value)) return false
+  if (
+    value['protoPayload'] === undefined &&
+    value['logName'] === undefined &&
+    value['log_name'] === undefined
+  )
+    return false
+  const top = fold(value)
+  return (
+    isObject(top['protopayload']) ||
+    (string(top['logname'])?.includes('/logs/') === true &&
+      (top['timestamp'] ?? top['receivetimestamp']) !== undefined)
+  )
+}
+
+type ErrorClass = NonNullable<KeyEvent['error']>['class']
+/** google.rpc.Code */
+const classes: Readonly<Record<number, ErrorClass>> = {
+  2: 'internal',
+  3: 'invalid_input',
+  5: 'not_found',
+  6: 'conflict',
+  7: 'access_denied',
+  8: 'throttled',
+  9: 'invalid_state',
+  10: 'conflict',
+  11: 'invalid_input',
+  13: 'internal',
+  14: 'internal',
+  15: 'internal',
+  16: 'access_denied',
+}
+
+/** No status is success; the first entry of a long operation says only that it began. */
+const resultOf = (status: Json, operation: Json, cuts: Cuts): Result => {
+  const given = status['code']
+  const code = given === undefined || given === null ? 0 : integer(given)
+  const began = operation['first'] === true && operation['last'] !== true
+  const outcome =
+    code === undefined
+      ? 'unknown'
+      : code === 7 || code === 16
+        ? 'denied'
+        : code !== 0
+          ? 'failure'
+          : began
+            ? 'in_progress'
+            : 'success'
+  const failed = outcome === 'denied' || outcome === 'failure'
+  return {
+    outcome,
+    status: undefined,
+    conflict: false,
+    error: failed
+      ? {
+          code: field(code, 128, 'error.code', cuts),
+          message: field(status['message'], 1024, 'error.message', cuts),
+          class: classes[code ?? 0] ?? 'other',
+        }
+      : undefined,
+  }
+}
+
+/** A sign-in tells its result by its name. */
+const signInResult = (method: string, result: Result): Result => {
+  if (result.outcome !== 'success') return result
+  if (method === 'loginfailure') return { ...result, outcome: 'failure', error: { class: 'access_denied' } }
+  return method === 'loginchallenge' ? { ...result, outcome: 'challenge' } : result
+}
+
+const KEY =
+  /^(projects\/[^/]+\/locations\/[^/]+\/keyRings\/[^/]+\/cryptoKeys\/[^/]+)(?:\/cryptoKeyVersions\/([^/]+))?/
+const RING = /^projects\/[^/]+\/locations\/[^/]+\/keyRings\/[^/]+/
+const SECRET = /^(projects\/[^/]+\/(?:locations\/[^/]+\/)?secrets\/[^/]+)(?:\/versions\/([^/]+))?/
+const PLACE = /^(?:projects|folders|organizations)\/([^/]+)(?:\/locations\/([^/]+))?/
+
+/** A key that is being made is named by its ring and the id asked for. */
+const named = (resource: string, request: Json): string => {
+  const child = string(request['cryptokeyid'])
+  return child !== undefined && RING.exec(resource)?.[0] === resource
+    ? `${resource}/cryptoKeys/${child}`
+    : resource
+}
+
+/** IAM methods are said of a key, a ring, an import job or a connection alike: the resource tells which. */
+const objectBy = (resource: string, mapping: Mapping): Mapping => {
+  const kind = resource.split('/').at(-2)
+  const object =
+    kind === 'keyRings'
+      ? 'key_ring'
+      : kind === 'importJobs'
+        ? 'import_job'
+        : kind === 'ekmConnections'
+          ? 'ekm_connection'
+          : resource.endsWith('/ekmConfig')
+            ? 'ekm_config'
+            : mapping.object
+  return { ...mapping, object }
+}
+
+interface Place {
+  readonly resource: string
+  readonly region: unknown
+  readonly labels: Json
+}
+
+const targetOf = (
+  { resource, region, labels }: Place,
+  mapping: Mapping,
+  caller: GoogleCaller,
+  told: Told,
+  storageKey: string | undefined,
+  cuts: Cuts,
+): KeyEvent['target'] => {
+  const key = KEY.exec(storageKey?.replace(/^\/\/[^/]+\//, '') ?? resource) ?? SECRET.exec(resource)
+  const place = PLACE.exec(resource)
+  const ring = RING.exec(resource)?.[0]
+  const account = string(place?.[1]) ?? string(labels['projectid'])
+  const owner = account === '_' || account === '-' ? string(labels['projectid']) : account
+  const caller_account = caller.actor.account
+  const comparable =
+    owner !== undefined &&
+    caller_account !== undefined &&
+    /^\d+$/.test(owner) === /^\d+$/.test(caller_account)
+  return {
+    key_id: field(key?.[1], 512, 'target.key_id', cuts),
+    key_version: field(key?.[2], 128, 'target.key_version', cuts),
+    container: field(ring ?? (key?.[1] === undefined ? resource : undefined), 512, 'target.container', cuts),
+    object_type: mapping.object,
+    account: field(owner, 128, 'target.account', cuts),
+    region: field(place?.[2] ?? region, 64, 'target.region', cuts),
+    cross_account: comparable ? owner !== caller_account : undefined,
+    new_state: told.state,
+  }
+}
+
+const logTypeOf = (log: string): KeyEvent['source']['log_type'] => {
+  const kind = log
+    .split(/%2f|\//i)
+    .at(-1)
+    ?.toLowerCase()
+  if (kind === 'data_access') return 'data_access'
+  if (kind === 'activity') return 'activity'
+  return kind === 'policy' ? 'policy_denied' : 'system_event'
+}
+
+const networkOf = (payload: Json, by: KeyEvent['initiated_by'], cuts: Cuts): KeyEvent['network'] => {
+  const from = fold(payload['requestmetadata'])
+  const origin = string(from['callerip'])
+  const ip = addressOf(origin)
+  const inside = origin === 'gce-internal-ip' || origin === 'private'
+  return {
+    source_ip: ip,
+    source_raw: ip === undefined ? field(origin, 256, 'network.source_raw', cuts) : undefined,
+    source_class:
+      by === 'cloud_service'
+        ? 'service'
+        : ip !== undefined
+          ? addressClass(ip)
+          : inside
+            ? 'private'
+            : by === 'cloud_internal'
+              ? 'cloud_internal'
+              : 'unknown',
+    endpoint_id: field(from['callernetwork'], 128, 'network.endpoint_id', cuts),
+    user_agent: field(from['callersupplieduseragent'], 1024, 'network.user_agent', cuts),
+  }
+}
+
+interface Meaning extends Method {
+  readonly native: string
+  readonly status: Json
+  readonly platform: boolean
+}
+
+/** The method of an audit entry, or the one event in the payload of a platform entry. */
+const meaningOf = (log: string, payload: Json): Meaning | undefined => {
+  if (PLATFORM_LOG.test(log)) {
+    const name = Object.keys(platformEvents).find((one) => isObject(payload[one]))
+    const event = entry(platformEvents, name)
+    if (name === undefined || event === undefined) return undefined
+    const status = fold(fold(payload[name])['status'])
+    return {
+      service: 'gcp_cloud_kms',
+      mapping: event.mapping,
+      listed: true,
+      native: event.name,
+      status,
+      platform: true,
+    }
+  }
+  const native = string(payload['methodname']) ?? ''
+  const found = methodOf(string(payload['servicename']) ?? '', native)
+  return found && { ...found, native: native || 'unknown', status: fold(payload['status']), platform: false }
+}
+
+/** The resource of a platform event stands in the labels only. */
+const byLabels = (labels: Json): string => {
+  const at = (name: string) => scalar(labels[name])
+  if (at('cryptokeyid') === '') return ''
+  const version = at('cryptokeyversionid')
+  return [
+    `projects/${at('projectid')}/locations/${at('location')}/keyRings/${at('keyringid')}`,
+    `cryptoKeys/${at('cryptokeyid')}`,
+    ...(version === '' ? [] : [`cryptoKeyVersions/${version}`]),
+  ].join('/')
+}
+
+/** The nine digits that Cloud Logging compares. */
+const nanos = (time: string): string => {
+  const [seconds = '', fraction = ''] = time.slice(0, -1).split('.')
+  return `${seconds}.${fraction.padEnd(9, '0')}Z`
+}
+
+const BIGQUERY_UTC = / UTC$/
+
+const normalize: Format['normalize'] = (value, raw, settings) => {
+  if (!isObject(value) || !recognizes(value)) return rejected('unknown_format', 'no entry of Cloud Logging')
+  const top = fold(value)
+  const payload = payloadOf(top)
+  const log = string(top['logname']) ?? ''
+  const meaning = meaningOf(log, payload)
+  if (meaning === undefined) return skipped('out_of_scope')
+  const labels = fold(dig(top, 'resource', 'labels'))
+  const request = fold(payload['request'])
+  const written = string(payload['resourcename'])?.replace(/^\/\/[^/]+\//, '')
+  const resource = named(written ?? byLabels(labels), request)
+  const last = meaning.native.toLowerCase().split('.').at(-1) ?? ''
+  const stored = meaning.mapping.object === 'storage' ? storageKeyOf(payload) : undefined
+  if (meaning.mapping.object === 'storage' && stored === undefined) return skipped('out_of_scope')
+  if (meaning.mapping.ingestPath && !settings.ingest_path.some((one) => resource === one))
+    return skipped('outside_ingest_path')
+  const at = (name: string) => {
+    const given = top[name]
+    return typeof given === 'string' ? given.replace(BIGQUERY_UTC, 'Z') : given
+  }
+  const stamped = timeOf(raw, at('timestamp'))
+  const time = stamped?.fallback === false ? stamped : timeOf(raw, at('receivetimestamp'))
+  if (time === undefined) return rejected('bad_time', 'timestamp is missing or not RFC 3339')
+  const cuts: Cuts = []
+  const caller = googleCaller(payload, meaning.platform || /(%2f|\/)system_event$/i.test(log), cuts)
+  const operation = fold(top['operation'])
+  const result = signInResult(last, resultOf(meaning.status, operation, cuts))
+  const told = googleTold(meaning.mapping, last, payload, cuts)
+  const mapping = /iampolicy$|iampermissions$/.test(last) ? objectBy(resource, told.mapping) : told.mapping
+  const insertId = string(top['insertid'])
+  const split = fold(top['split'])
+  const identity =
+    insertId === undefined
+      ? sha256(canonical(value) ?? raw.bytes)
+      : [insertId, scalar(split['uid']), scalar(split['index'])].join('')
+  const longRunning = string(operation['id'])
+  const context = string(request['callerprovidedcontext']) ?? contextIn(payload)
+  return assemble(
+    value,
+    raw,
+    {
+      provider: 'gcp',
+      service: meaning.service,
+      logType: meaning.service === 'gcp_login' ? 'signin' : logTypeOf(log),
+      native: meaning.native,
+      mapping,
+      result,
+      key: `${log}${nanos(time.time)}${identity}`,
+      action: longRunning,
+      version: undefined,
+      nativeId: insertId,
+      requestId: longRunning,
+      correlationId: top['trace'],
+      time,
+      submitted: at('receivetimestamp'),
+      warnings: [
+        !meaning.listed && 'unknown_operation',
+        !caller.known && 'unknown_identity_shape',
+        insertId === undefined && 'id_fallback',
+        (stamped === undefined || stamped.fallback) && !time.fallback && 'time_fallback',
+      ],
+      parts: {
+        initiated_by: caller.initiated_by,
+        actor: caller.actor,
+        auth: caller.auth,
+        network: networkOf(payload, caller.initiated_by, cuts),
+        target: targetOf(
+          {
+            resource,
+            region: list(fold(payload['resourcelocation'])['currentlocations'])[0] ?? labels['location'],
+            labels,
+          },
+          mapping,
+          caller,
+          result.outcome === 'success' ? told : { mapping },
+          stored,
+          cuts,
+        ),
+        crypto: withContext(told.crypto, context, settings.encryption_context, cuts),
+        change: told.change,
+      },
+    },
+    cuts,
+  )
+}
+
+/** What the caller said about an external key, at its newer place. */
+const contextIn = (payload: Json): string | undefined =>
+  list(dig(payload, 'metadata', 'entries'))
+    .map((one) => string(fold(one)['callerprovidedcontext']))
+    .find((one) => one !== undefined)
+
+const withContext = (
+  crypto: KeyEvent['crypto'],
+  context: string | undefined,
+  mode: 'keep' | 'hash' | 'drop',
+  cuts: Cuts,
+): KeyEvent['crypto'] => {
+  if (context === undefined) return crypto
+  const kept = mode === 'hash' ? sha256(context) : field(context, 1024, 'crypto.context', cuts)
+  return {
+    ...crypto,
+    context: mode === 'drop' || kept === undefined ? undefined : { caller_provided_context: kept },
+    context_hash: sha256(canonical({ caller_provided_context: context }) ?? ''),
+  }
+}
+
+export const gcpAudit: Format = { recognizes, normalize, glance: () => undefined }
