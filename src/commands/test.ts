@@ -1,8 +1,8 @@
 /** `keytrail test`: runs the cases beside each detector through the real normalizer and engine. */
-import { existsSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parse } from 'yaml'
-import { detectorFiles, loadDetectors, ownDetectors } from '../config/detectors.ts'
+import { detectorFiles, isCases, loadDetectors, ownDetectors } from '../config/detectors.ts'
 import { type CaseResult, runCases } from '../detect/cases.ts'
 import type { Detector } from '../detect/definition.ts'
 import type { Alert } from '../model/alert.ts'
@@ -53,8 +53,9 @@ interface Tested {
 }
 
 const testFile = (path: string): Tested[] => {
-  const casesPath = join(dirname(path), 'cases.yml')
-  if (!existsSync(casesPath)) return []
+  const folder = dirname(path)
+  const files = readdirSync(folder).filter(isCases).sort()
+  if (files.length === 0) return []
   const { detectors, problems } = loadDetectors([path], false)
   const [problem] = problems
   if (problem !== undefined)
@@ -62,6 +63,14 @@ const testFile = (path: string): Tested[] => {
       'detectors.invalid',
       `${problem.path}:${problem.line}:${problem.column}: ${problem.message}`,
     )
+  const documents = files.map((name) => readCases(join(folder, name)))
+  return detectors.map((detector) => ({
+    id: detector.facts.id,
+    results: documents.flatMap((document) => runCases(document, (records) => alertsOf(detector, records))),
+  }))
+}
+
+const readCases = (casesPath: string) => {
   const checked = casesDocument.safeParse(
     parse(readFileSync(casesPath, 'utf8'), { schema: 'core', merge: false, uniqueKeys: true }),
   )
@@ -69,10 +78,7 @@ const testFile = (path: string): Tested[] => {
     const [issue] = checked.error.issues
     throw new KeytrailError('detectors.invalid', `${casesPath}: ${issue?.path.join('.')}: ${issue?.message}`)
   }
-  return detectors.map((detector) => ({
-    id: detector.facts.id,
-    results: runCases(checked.data, (records) => alertsOf(detector, records)),
-  }))
+  return checked.data
 }
 
 /** @returns 0 when every case holds, 1 when one does not */

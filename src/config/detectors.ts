@@ -7,7 +7,10 @@ import { packageRoot } from './paths.ts'
 
 const isYaml = (name: string) => /\.ya?ml$/.test(name)
 
-/** Recursively `*.yml` and `*.yaml` except `cases.yml`; a folder with `detector.yml` loads only that. */
+/** Cases beside a detector: `cases.yml`, and one more file for each further log format. */
+export const isCases = (name: string): boolean => /^cases(\.[a-z]+)?\.yml$/.test(name)
+
+/** Recursively `*.yml` and `*.yaml` except cases; a folder with `detector.yml` loads only that. */
 const yamlFiles = (folder: string): string[] => {
   const entries = readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))
   if (entries.some((entry) => entry.name === 'detector.yml' && entry.isFile()))
@@ -15,7 +18,7 @@ const yamlFiles = (folder: string): string[] => {
   return entries.flatMap((entry) => {
     const path = join(folder, entry.name)
     if (entry.isDirectory()) return entry.name === 'node_modules' ? [] : yamlFiles(path)
-    return isYaml(entry.name) && entry.name !== 'cases.yml' && entry.isFile() ? [path] : []
+    return isYaml(entry.name) && !isCases(entry.name) && entry.isFile() ? [path] : []
   })
 }
 

@@ -37,17 +37,27 @@ const without = (record: unknown, [first, ...rest]: readonly string[]): unknown 
   return rest.length === 0 || inner === undefined ? others : { ...record, [first]: without(inner, rest) }
 }
 
-/** The records of a case, in CloudTrail's own form. Without an eventID of its own each gets one. */
-export const recordsOf = (base: CasesDocument['base'], one: Case): Record<string, unknown>[] => {
-  const start = Date.parse(String(base['eventTime']))
+/** The members of a record that hold its time and what tells it from its like. */
+const members: Readonly<Record<CasesDocument['format'], readonly [time: string, id: string]>> = {
+  cloudtrail: ['eventTime', 'eventID'],
+  key_vault: ['time', 'correlationId'],
+  azure_activity: ['time', 'correlationId'],
+  entra: ['time', 'correlationId'],
+  gcp_audit: ['timestamp', 'insertId'],
+}
+
+/** The records of a case, in the provider's own form. Without an id of its own each gets one. */
+export const recordsOf = ({ format, base }: CasesDocument, one: Case): Record<string, unknown>[] => {
+  const [timeName, idName] = members[format]
+  const start = Date.parse(String(base[timeName]))
   return one.records.flatMap((step, index) =>
     Array.from({ length: step.repeat }, (_, repetition) => {
       const at = start + milliseconds(step.at ?? '0s') + repetition * milliseconds(step.every ?? '0s')
-      const eventTime = `${new Date(at).toISOString().slice(0, 19)}Z`
-      const eventID = `00000000-0000-4000-8000-${String(index).padStart(4, '0')}${String(repetition).padStart(8, '0')}`
+      const time = `${new Date(at).toISOString().slice(0, 19)}Z`
+      const id = `00000000-0000-4000-8000-${String(index).padStart(4, '0')}${String(repetition).padStart(8, '0')}`
       const trimmed = (step.delete ?? []).reduce<unknown>(
         (record, path) => without(record, path.split('.')),
-        { ...base, eventTime, eventID },
+        { ...base, [timeName]: time, [idName]: id },
       )
       return merged(trimmed, numbered(step.set ?? {}, repetition + 1)) as Record<string, unknown> // merging two maps gives a map
     }),
@@ -74,7 +84,7 @@ export const runCases = (
   alertsOf: (records: readonly unknown[]) => Alert[],
 ): CaseResult[] =>
   document.cases.map((one) => {
-    const alerts = alertsOf(recordsOf(document.base, one))
+    const alerts = alertsOf(recordsOf(document, one))
     const failure = failureOf(one.expect, alerts)
     return { name: one.name, alerts: alerts.length, ...(failure === undefined ? {} : { failure }) }
   })

@@ -135,10 +135,12 @@ export const correlationDocument = z
 export type RuleDocument = z.infer<typeof ruleDocument>
 export type CorrelationDocument = z.infer<typeof correlationDocument>
 
-/** `cases.yml` beside a detector: records in the provider's own form, and how many alerts they raise. */
+/** `cases.yml` and `cases.<cloud>.yml` beside a detector: records in the provider's own form, and how many alerts they raise. */
 export const casesDocument = z
   .strictObject({
-    format: z.enum(['cloudtrail']).describe('format of the records'),
+    format: z
+      .enum(['cloudtrail', 'key_vault', 'azure_activity', 'entra', 'gcp_audit'])
+      .describe('format of the records'),
     base: z.record(z.string(), z.unknown()).describe('one calm record; each case states only what differs'),
     cases: z
       .array(

@@ -1,6 +1,6 @@
 /**
  * Opens what records travel in: CloudWatch Logs events and subscription payloads, EventBridge, SNS, SQS,
- * LookupEvents, Kinesis, Event Hubs messages, answers of Azure's REST interfaces. What remains when all
+ * LookupEvents, Kinesis, Event Hubs and Pub/Sub messages, answers of Azure's REST interfaces. What remains when all
  * envelopes are open is a record; some values are known to be no record at all.
  */
 import { gunzipSync } from 'node:zlib'

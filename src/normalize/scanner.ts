@@ -20,7 +20,7 @@ const NEWLINE = 0x0a
 
 /**
  * Members whose arrays hold records: CloudTrail and Lambda, CloudWatch Logs, LookupEvents, SQS; `records` of
- * Event Hubs, `value` of Azure's REST answers.
+ * Event Hubs, `value` of Azure's REST answers, `receivedMessages` of Pub/Sub, `entries` of Cloud Logging.
  */
 export const containers: readonly string[] = [
   'Records',
@@ -188,7 +188,7 @@ const spells = (bytes: Buffer, from: number, name: string): boolean => {
 
 const isContainer = (bytes: Buffer, from: number, to: number) =>
   to - from >= 5 &&
-  to - from <= 9 &&
+  to - from <= 16 &&
   containers.some((name) => name.length === to - from && spells(bytes, from, name))
 
 /** The last byte before `at` that is no white space; 0 when there is none after `start`. */

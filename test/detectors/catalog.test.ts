@@ -29,7 +29,7 @@ describe('every detector', () => {
   })
 
   test.each(ids)('%s has a hit, a near miss and a busy calm day', (id) => {
-    expect(existsSync(join(folder, id, 'cases.yml'))).toBe(true)
+    expect(existsSync(join(folder, id, 'cases.yml')), 'cases.yml').toBe(true)
     const { cases } = casesDocument.parse(parse(readFileSync(join(folder, id, 'cases.yml'), 'utf8')))
     const alerts = cases.map(({ expect }) => (typeof expect === 'number' ? expect : expect.alerts))
     expect(alerts.some((count) => count > 0)).toBe(true)

@@ -14,6 +14,7 @@ import {
   RING,
   VERSION,
 } from '../support/google.ts'
+import { scanBytes } from '../support/scan.ts'
 
 const by = (authenticationInfo: GoogleRecord) => eventOf(entry({ authenticationInfo }))
 const activity = { logName: `projects/${PROJECT}/logs/cloudaudit.googleapis.com%2Factivity` }
@@ -343,6 +344,32 @@ describe('record', () => {
       for (const method of ['Decrypt', 'SetIamPolicy', 'UpdateCryptoKey', 'UpdateCryptoKeyVersion'])
         eventOrNone(entry({ methodName: method, [name]: shape }))
     expect(Object.keys(Object.prototype)).toEqual([])
+  })
+})
+
+describe('what entries travel in', () => {
+  const data = Buffer.from(JSON.stringify(entry())).toString('base64')
+  const message = { data, messageId: '1', publishTime: '2026-03-02T09:00:01Z' }
+  it.each([
+    ['a push', { message, subscription: 'projects/p/subscriptions/s' }],
+    ['one message of a pull', { ackId: 'a', message }],
+    ['a pull', { receivedMessages: [{ ackId: 'a', message }] }],
+    ['an answer of entries.list', { entries: [entry()], nextPageToken: 'x' }],
+    ['an array', [entry()]],
+    ['an entry', entry()],
+  ])('%s', (_, body) => {
+    const { events, tallies } = scanBytes([{ path: 'file', bytes: Buffer.from(JSON.stringify(body)) }])
+    expect(tallies[0]?.received).toBe(1)
+    expect(events.map((one) => one.event_id)).toEqual([eventOf(entry()).event_id])
+  })
+  it('a message that is not base64 is refused and counted', () => {
+    const body = { message: { ...message, data: '{}' }, subscription: 's' }
+    const { events, tallies } = scanBytes([{ path: 'file', bytes: Buffer.from(JSON.stringify(body)) }])
+    expect([tallies[0]?.received, [...(tallies[0]?.rejected.keys() ?? [])], events]).toEqual([
+      1,
+      ['bad_payload'],
+      [],
+    ])
   })
 })
 
