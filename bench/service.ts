@@ -231,7 +231,7 @@ const results = {
   node: process.version,
   cpu: cpus()[0]?.model,
   sustained: await sustained(),
-  latency: await latency(5000, 20),
+  latency: await latency(15_000, 20),
   restart: await restart(1_000_000),
 }
 console.log(JSON.stringify(results, null, 2))
