@@ -13,7 +13,7 @@ import type { Config } from '../model/config.ts'
 import { KeytrailError } from '../model/error.ts'
 import { canonical } from '../normalize/json.ts'
 import { sha256 } from '../normalize/text.ts'
-import { forward } from '../pipeline/forward.ts'
+import { forward, type Selection } from '../pipeline/forward.ts'
 import { type LiveJudge, liveJudge } from '../pipeline/live-judge.ts'
 import { runLoop } from '../pipeline/loop.ts'
 import { recordNormalizer } from '../pipeline/normalize-record.ts'
@@ -40,10 +40,17 @@ const sourceOf = (feed_id: string, source: Config['sources'][string], follow: bo
     onFailure: (path, reason) => log.warn(`${path} cannot be read: ${reason}`, { feed: feed_id }),
   })
 
+const everything = (feed: boolean, alerts: boolean): Selection => ({
+  feed,
+  alerts,
+  wantsAlert: () => true,
+  wantsEvent: () => true,
+})
+
 const sinkOf = (
   name: string,
   sink: Config['sinks'][string],
-): { readonly sink: Sink; readonly feed: boolean } => {
+): { readonly sink: Sink; readonly selection: Selection } => {
   switch (sink.type) {
     case 'ndjson':
       return {
@@ -51,13 +58,13 @@ const sinkOf = (
           ...(sink.events !== undefined && { events: sink.events }),
           ...(sink.alerts !== undefined && { alerts: sink.alerts }),
         }),
-        feed: sink.events !== undefined,
+        selection: everything(sink.events !== undefined, sink.alerts !== undefined),
       }
     case 'console': {
       const color = process.stdout.isTTY === true && !process.env['NO_COLOR']
       const render = (alert: Alert) =>
         sink.format === 'json' ? `${JSON.stringify(alert)}\n` : renderAlertLine(alert, { color })
-      return { sink: consoleSink(name, process.stdout, render), feed: false }
+      return { sink: consoleSink(name, process.stdout, render), selection: everything(false, true) }
     }
   }
 }
@@ -175,14 +182,15 @@ const serve = async (
   let events = 0
   const sinks = Object.entries(config.sinks).map(([name, one]) => sinkOf(name, one))
   await journal.retire(sinks.map(({ sink }) => sink.name))
-  const forwards = sinks.map(({ sink, feed }) =>
+  const forwards = sinks.map(({ sink, selection }) =>
     forward(
       {
         sink,
         journal,
-        feed,
+        selection,
         news: news.wait,
         random: Math.random,
+        clock: Date.now,
         onNotice: (text) => log.warn(text),
         closing: stopping.signal,
       },

@@ -1,7 +1,9 @@
 /** `keytrail status`: how a journal is doing, as it is or again and again. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Store } from '../journal/store.ts'
+import { printable } from '../normalize/text.ts'
 import { HISTORIES, type Histories } from '../pipeline/judging.ts'
+import { NOT_TAKEN, type Trouble } from '../pipeline/ports.ts'
 import { dataFolder, type Where } from './where.ts'
 
 export interface StatusOptions extends Where {
@@ -33,7 +35,17 @@ export interface Status {
   readonly sinks: readonly {
     readonly name: string
     readonly events: number
-    readonly alerts: { readonly delivered: number; readonly pending: number; readonly dead: number }
+    /** None: it takes no alerts. */
+    readonly alerts?:
+      | {
+          readonly delivered: number
+          readonly pending: number
+          readonly dead: number
+          readonly unselected: number
+        }
+      | undefined
+    /** What keeps it from taking more. */
+    readonly trouble?: Trouble | undefined
     readonly bytes: number
     readonly oldest: number | undefined
   }[]
@@ -72,13 +84,23 @@ export const statusOf = (store: Store, folder: string, now: number): Status => {
   })
   const total = store.alertCount()
   const letters = store.deadLetters()
+  const troubles = store.troubles()
   const sinks = [...store.cursors()].map(([name, cursor]) => {
     const { events, alerts, bytes, oldest } = store.behind(cursor)
     const dead = letters.filter((one) => one.sink === name && one.stream === 'alerts').length
     return {
       name,
       events,
-      alerts: { delivered: total - alerts - dead, pending: alerts, dead },
+      alerts:
+        cursor.alerts === NOT_TAKEN
+          ? undefined
+          : {
+              delivered: total - alerts - dead - cursor.passed,
+              pending: alerts,
+              dead,
+              unselected: cursor.passed,
+            },
+      trouble: troubles.get(name),
       bytes,
       oldest: oldest === undefined ? undefined : Math.round((now - oldest) / 1000),
     }
@@ -93,7 +115,7 @@ export const statusOf = (store: Store, folder: string, now: number): Status => {
     rate: Math.round(store.eventsSince(now - RATE_MS) / (RATE_MS / 1000)),
     laws: {
       records: feeds.every((one) => one.received === one.kept + one.duplicate + one.skipped + one.rejected),
-      alerts: sinks.every(({ alerts }) => alerts.delivered >= 0),
+      alerts: sinks.every(({ alerts }) => alerts === undefined || alerts.delivered >= 0),
     },
     learning: histories
       .filter(([, { needMs, haveMs }]) => haveMs < needMs)
@@ -139,9 +161,9 @@ const render = (status: Status): string => {
   ])
   const sinkRows = sinks.map((one) => [
     one.name,
-    n(one.alerts.delivered),
-    n(one.alerts.pending),
-    n(one.alerts.dead),
+    ...[one.alerts?.delivered, one.alerts?.pending, one.alerts?.dead, one.alerts?.unselected].map((count) =>
+      count === undefined ? '-' : n(count),
+    ),
     n(one.events),
     n(one.bytes),
     span(one.oldest),
@@ -155,10 +177,20 @@ const render = (status: Status): string => {
       feedRows,
     ),
     '',
-    table(['sink', 'alerts delivered', 'pending', 'dead', 'events behind', 'bytes', 'oldest'], sinkRows),
+    table(
+      ['sink', 'alerts delivered', 'pending', 'dead', 'unselected', 'events behind', 'bytes', 'oldest'],
+      sinkRows,
+    ),
+    ...sinks.flatMap(({ name, trouble }) =>
+      trouble === undefined
+        ? []
+        : [
+            `  ${name} ${trouble.fault ? 'HOLDS' : 'is tried again'} since ${new Date(trouble.since).toISOString().slice(0, 19)}Z: ${printable(trouble.reason)}`,
+          ],
+    ),
     '',
     `received = kept + duplicate + skipped + rejected ${held(laws.records)}`,
-    `alerts = delivered + pending + dead ${held(laws.alerts)}`,
+    `alerts = delivered + pending + dead + unselected ${held(laws.alerts)}`,
     ...(learning.length === 0
       ? []
       : [

@@ -1,6 +1,6 @@
 /** The calls of the journal port on a store: the same in a worker thread and in memory. */
 import { KeytrailError } from '../model/error.ts'
-import type { Commit, Cursor, DeadLetter, Wanted } from '../pipeline/ports.ts'
+import type { Commit, Cursor, DeadLetter, Trouble, Wanted } from '../pipeline/ports.ts'
 import { compress } from './block.ts'
 import type { Retention, Store } from './store.ts'
 
@@ -27,6 +27,7 @@ export const calls = {
   cursor: (store: Store, sink: string) => store.cursor(sink),
   settle: (store: Store, sink: string, cursor: Cursor, dead: readonly DeadLetter[]) =>
     store.settle(sink, cursor, dead, Date.now()),
+  trouble: (store: Store, sink: string, trouble: Trouble | undefined) => store.trouble(sink, trouble),
   again: (store: Store, sink: string) => store.again(sink),
   settleAgain: (store: Store, sink: string, count: number, dead: readonly DeadLetter[]) =>
     store.settleAgain(sink, count, dead, Date.now()),

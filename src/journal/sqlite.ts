@@ -52,6 +52,7 @@ const journalOver = (ask: Ask, next: number, keep: Retention, close: () => Promi
     alerts: (after, limit) => ask('alerts', after, limit),
     cursor: (sink) => ask('cursor', sink),
     settle: (sink, cursor, dead) => ask('settle', sink, cursor, dead),
+    trouble: (sink, trouble) => ask('trouble', sink, trouble),
     again: (sink) => ask('again', sink),
     settleAgain: (sink, count, dead) => ask('settleAgain', sink, count, dead),
     retire: (sinks) => ask('retire', sinks),

@@ -22,12 +22,13 @@ import type {
   Loaded,
   Position,
   StoredAlert,
+  Trouble,
   Wanted,
 } from '../pipeline/ports.ts'
 import { decompress, unpackBlock } from './block.ts'
 
 /** Raised when a table changes; a journal of another version is refused, never guessed at. */
-const SCHEMA_VERSION = 1
+const SCHEMA_VERSION = 2
 
 const SCHEMA = `
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -48,7 +49,8 @@ CREATE TABLE lists(name TEXT, chunk INTEGER, part INTEGER, entries TEXT, due INT
   PRIMARY KEY(name, chunk, part)) WITHOUT ROWID;
 CREATE INDEX lists_by_due ON lists(due);
 CREATE TABLE counters(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
-CREATE TABLE sinks(name TEXT PRIMARY KEY, feed INTEGER, alerts INTEGER, memo TEXT) WITHOUT ROWID;
+CREATE TABLE sinks(name TEXT PRIMARY KEY, feed INTEGER, alerts INTEGER, passed INTEGER, memo TEXT) WITHOUT ROWID;
+CREATE TABLE troubles(sink TEXT PRIMARY KEY, since INTEGER, reason TEXT, fault INTEGER) WITHOUT ROWID;
 CREATE TABLE dead(n INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT, stream TEXT, id TEXT, reason TEXT, body TEXT, at INTEGER,
   again INTEGER);
 `
@@ -396,8 +398,8 @@ export class Store {
   }
 
   cursor(sink: string): Cursor {
-    const row = this.#one('SELECT feed, alerts, memo FROM sinks WHERE name = ?', sink)
-    return row === undefined ? { feed: 0, alerts: 0, memo: {} } : cursorOf(row)
+    const row = this.#one('SELECT * FROM sinks WHERE name = ?', sink)
+    return row === undefined ? { feed: 0, alerts: 0, passed: 0, memo: {} } : cursorOf(row)
   }
 
   cursors(): Map<string, Cursor> {
@@ -407,20 +409,45 @@ export class Store {
   settle(sink: string, cursor: Cursor, dead: readonly DeadLetter[], at: number): void {
     this.#atomically(() => {
       this.#run(
-        'INSERT OR REPLACE INTO sinks VALUES(?, ?, ?, ?)',
+        'INSERT OR REPLACE INTO sinks VALUES(?, ?, ?, ?, ?)',
         sink,
         cursor.feed,
         cursor.alerts,
+        cursor.passed,
         JSON.stringify(cursor.memo),
       )
       this.#bury(sink, dead, at)
     })
   }
 
+  trouble(sink: string, trouble: Trouble | undefined): void {
+    if (trouble === undefined) this.#run('DELETE FROM troubles WHERE sink = ?', sink)
+    else
+      this.#run(
+        'INSERT OR REPLACE INTO troubles VALUES(?, ?, ?, ?)',
+        sink,
+        trouble.since,
+        trouble.reason,
+        Number(trouble.fault),
+      )
+  }
+
+  troubles(): Map<string, Trouble> {
+    return new Map(
+      this.#all('SELECT * FROM troubles').map((row) => [
+        String(row['sink']),
+        { since: Number(row['since']), reason: String(row['reason']), fault: row['fault'] === 1 },
+      ]),
+    )
+  }
+
   /** Removes sinks that are no longer configured: they must not hold the journal back. */
   retire(names: readonly string[]): void {
-    for (const name of this.cursors().keys())
-      if (!names.includes(name)) this.#run('DELETE FROM sinks WHERE name = ?', name)
+    for (const name of [...this.cursors().keys(), ...this.troubles().keys()])
+      if (!names.includes(name)) {
+        this.#run('DELETE FROM sinks WHERE name = ?', name)
+        this.trouble(name, undefined)
+      }
   }
 
   /** Events and alerts that a sink has not settled, and the age of the oldest. */
@@ -649,6 +676,7 @@ const letterOf = (row: Row): StoredLetter => ({
 const cursorOf = (row: Row): Cursor => ({
   feed: Number(row['feed']),
   alerts: Number(row['alerts']),
+  passed: Number(row['passed']),
   memo: JSON.parse(String(row['memo'])) as Position, // written by settle
 })
 

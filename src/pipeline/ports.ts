@@ -161,8 +161,22 @@ export interface Cursor {
   readonly feed: number
   /** Place of the last alert that is settled. */
   readonly alerts: number
+  /** Alerts among them that its configuration does not select. */
+  readonly passed: number
   /** What the sink itself wants to know after a restart. */
   readonly memo: Position
+}
+
+/** In a cursor: the sink does not take this stream, and holds nothing of it back. */
+export const NOT_TAKEN = Number.MAX_SAFE_INTEGER
+
+/** Why a sink does not take what is sent. */
+export interface Trouble {
+  /** Milliseconds since 1970. */
+  readonly since: number
+  readonly reason: string
+  /** An operator must correct something: it is tried slowly, and nothing becomes a dead letter. */
+  readonly fault: boolean
 }
 
 export interface DeadLetter {
@@ -191,6 +205,8 @@ export interface Journal {
   alerts(after: number, limit: number): Promise<readonly StoredAlert[]>
   cursor(sink: string): Promise<Cursor>
   settle(sink: string, cursor: Cursor, dead: readonly DeadLetter[]): Promise<void>
+  /** Keeps for whoever asks what troubles a sink; `undefined`: nothing. */
+  trouble(sink: string, trouble: Trouble | undefined): Promise<void>
   /** Dead letters that an operator sends to a sink again. */
   again(sink: string): Promise<readonly DeadLetter[]>
   /** They were sent; what was refused once more is a dead letter again. */
@@ -215,13 +231,24 @@ export interface Delivered {
   readonly memo: Position
   /** Items that will never be taken, with the reason. */
   readonly refused: readonly DeadLetter[]
+  /** What was not taken and may be later. */
+  readonly again?: Again | undefined
+}
+
+export interface Again {
+  readonly delivery: Delivery
+  readonly reason: string
+  /** An operator must correct something first. */
+  readonly fault: boolean
+  /** Milliseconds that the other side asks to wait. */
+  readonly afterMs?: number | undefined
 }
 
 export interface Sink {
   readonly name: string
   /** @param memo what it gave back last @returns what to keep before the first delivery */
-  open(memo: Position): Promise<Position>
-  /** Delivers in order. @throws when it should be tried again */
+  open(memo: Position, signal: AbortSignal): Promise<Position>
+  /** Delivers in order, unless parts overlap. @throws when all of it should be tried again */
   send(delivery: Delivery, signal: AbortSignal): Promise<Delivered>
   close(): Promise<void>
 }

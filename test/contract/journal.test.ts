@@ -228,12 +228,12 @@ describe.each([
   test('each sink has a cursor and dead letters of its own; the slowest counts as backlog', async () => {
     const journal = await make()
     for (const seq of [1, 2, 3]) await journal.commit(commit(seq, { items: [item(`${seq}`)] }))
-    expect(await journal.cursor('a')).toEqual({ feed: 0, alerts: 0, memo: {} })
+    expect(await journal.cursor('a')).toEqual({ feed: 0, alerts: 0, passed: 0, memo: {} })
     expect(await journal.backlog()).toBe(0)
-    await journal.settle('a', { feed: 3, alerts: 0, memo: { offset: 12 } }, [])
-    expect(await journal.cursor('a')).toEqual({ feed: 3, alerts: 0, memo: { offset: 12 } })
+    await journal.settle('a', { feed: 3, alerts: 0, passed: 0, memo: { offset: 12 } }, [])
+    expect(await journal.cursor('a')).toEqual({ feed: 3, alerts: 0, passed: 0, memo: { offset: 12 } })
     expect(await journal.backlog()).toBe(0)
-    await journal.settle('b', { feed: 1, alerts: 0, memo: {} }, [
+    await journal.settle('b', { feed: 1, alerts: 0, passed: 0, memo: {} }, [
       { stream: 'feed', id: 'x', reason: 'no', body: '{}' },
     ])
     expect(await journal.backlog()).toBeGreaterThan(0)
@@ -244,6 +244,21 @@ describe.each([
 })
 
 describe('SQLite on disk', () => {
+  test('what troubles a sink is kept for readers until it works or is no longer configured', async () => {
+    const folder = scratch()
+    const journal = await open(folder)
+    const trouble = { since: 5, reason: 'it is down', fault: false }
+    for (const sink of ['a', 'b', 'c']) await journal.trouble(sink, trouble)
+    await journal.trouble('a', { ...trouble, reason: 'the token is disabled', fault: true })
+    await journal.trouble('b', undefined)
+    await journal.retire(['a', 'b'])
+    const reader = new Store(folder, 'reader')
+    expect(reader.troubles()).toEqual(
+      new Map([['a', { since: 5, reason: 'the token is disabled', fault: true }]]),
+    )
+    reader.close()
+  })
+
   test('what was committed is there after it is opened again, and after nothing was closed', async () => {
     const folder = scratch()
     const journal = await open(folder)
@@ -305,10 +320,10 @@ describe('SQLite on disk', () => {
     const store = new Store(undefined, 'judge')
     const block = { count: 1, firstEvent: 0, lastEvent: 0, data: new Uint8Array(100) }
     for (let seq = 1; seq <= 10; seq++) store.commit({ ...commit(seq), at: seq }, block)
-    store.settle('slow', { feed: 4, alerts: 0, memo: {} }, [], 0)
+    store.settle('slow', { feed: 4, alerts: 0, passed: 0, memo: {} }, [], 0)
     store.trim(100 * 86_400_000, { days: 1, bytes: 1e9 })
     expect(store.numbers()).toEqual([5, 6, 7, 8, 9, 10])
-    store.settle('slow', { feed: 10, alerts: 0, memo: {} }, [], 0)
+    store.settle('slow', { feed: 10, alerts: 0, passed: 0, memo: {} }, [], 0)
     store.trim(11, { days: 7, bytes: 350 })
     expect(store.numbers()).toEqual([8, 9, 10])
     store.close()
@@ -322,7 +337,7 @@ describe('SQLite on disk', () => {
       reason: 'no',
       body: '{}',
     }))
-    store.settle('s', { feed: 0, alerts: 0, memo: {} }, letters, 5)
+    store.settle('s', { feed: 0, alerts: 0, passed: 0, memo: {} }, letters, 5)
     const [x, y] = store.deadLetters().map(({ n }) => n)
     store.decideLetters([x ?? 0], 'again', { kind: 'replay', ordered: false, who: 'ana', body: '{}' }, 6)
     store.decideLetters([y ?? 0], 'remove', { kind: 'purge', ordered: false, who: 'ben', body: '{}' }, 7)
