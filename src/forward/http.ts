@@ -1,0 +1,139 @@
+/** One POST or GET to a sink: bounded in time and size, with an answer for every end it can take. */
+
+import { readFileSync } from 'node:fs'
+import { Agent as HttpAgent, type IncomingMessage, request as plainRequest } from 'node:http'
+import { Agent, request } from 'node:https'
+import { rootCertificates } from 'node:tls'
+import { KeytrailError, messageOf } from '../model/error.ts'
+
+export interface Answer {
+  readonly status: number
+  readonly text: string
+  /** Milliseconds that the other side asks to wait. */
+  readonly afterMs: number | undefined
+  readonly cookies: readonly string[]
+}
+
+/** It ended without an answer. Whatever of the body had left may have been taken. */
+export class NoAnswer extends Error {
+  /** No byte reached the other side. */
+  readonly isClean: boolean
+  constructor(message: string, isClean: boolean, options: ErrorOptions) {
+    super(message, options)
+    this.isClean = isClean
+  }
+}
+
+export interface Post {
+  readonly method?: 'POST' | 'GET'
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: Buffer
+}
+
+export interface HttpClient {
+  /** @throws NoAnswer */
+  send(url: URL, post: Post, signal: AbortSignal): Promise<Answer>
+  close(): void
+}
+
+const TIMEOUT_MS = 60_000
+/** An answer is a line or two; a server that talks on is not listened to. */
+const MAX_ANSWER_BYTES = 64 * 1024
+
+/** Seconds or a date (RFC 9110, 10.2.3); what is neither is passed over. @returns milliseconds */
+export const retryAfter = (text: string | undefined, now: number): number | undefined => {
+  if (text === undefined) return undefined
+  if (/^\d{1,9}$/.test(text.trim())) return Number(text) * 1000
+  const at = /^[A-Z][a-z]{2}, /.test(text) ? Date.parse(text) : Number.NaN
+  return Number.isNaN(at) ? undefined : Math.max(0, at - now)
+}
+
+/** How a connection fails, in words that name what is wrong. */
+const explained = (cause: unknown, url: URL): string => {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+    return `the address is wrong: there is no host ${url.hostname}`
+  if (code === 'ECONNREFUSED')
+    return `the address is wrong or nothing listens: ${url.host} refuses connections`
+  if (/CERT|SELF_SIGNED|ISSUER|ALTNAME/.test(code))
+    return `the certificate of ${url.host} is not trusted (${code}): name its authority with ca_file`
+  if (code === 'EPROTO' || code.startsWith('ERR_SSL'))
+    return `${url.host} does not speak TLS (${code}): http or https?`
+  return `${url.host} gives no answer: ${messageOf(cause)}`
+}
+
+const caOf = (path: string): string => {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (cause) {
+    throw new KeytrailError('config.invalid', `cannot read ca_file ${path}: ${messageOf(cause)}`, { cause })
+  }
+}
+
+const read = async (response: IncomingMessage): Promise<string> => {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > MAX_ANSWER_BYTES) throw new Error('its answer is larger than 64 KiB')
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/**
+ * Keeps connections open. Proxies are taken from HTTPS_PROXY and NO_PROXY, as other programs do.
+ * @param caFile PEM of an authority that is trusted beside the usual ones
+ */
+export const httpClient = (caFile: string | undefined, connections: number): HttpClient => {
+  const options = { keepAlive: true, maxSockets: connections, proxyEnv: process.env }
+  const secure = new Agent({
+    ...options,
+    minVersion: 'TLSv1.2',
+    ...(caFile !== undefined && { ca: [...rootCertificates, caOf(caFile)] }),
+  })
+  const plain = new HttpAgent(options)
+  return {
+    send: (url, { method = 'POST', headers = {}, body }, signal) =>
+      new Promise((resolve, reject) => {
+        let connected = false
+        const fail = (cause: unknown) => reject(new NoAnswer(explained(cause, url), !connected, { cause }))
+        const common = {
+          method,
+          headers: { ...headers, ...(body && { 'content-length': body.length }) },
+          signal,
+        }
+        const call =
+          url.protocol === 'https:'
+            ? request(url, { ...common, agent: secure })
+            : plainRequest(url, { ...common, agent: plain })
+        call.setTimeout(TIMEOUT_MS, () => call.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)))
+        call.on('socket', (socket) => {
+          const ready = url.protocol === 'https:' ? 'secureConnect' : 'connect'
+          if (call.reusedSocket) connected = true
+          else socket.once(ready, () => (connected = true))
+        })
+        call.on('error', fail)
+        call.on('response', (response) => {
+          read(response).then(
+            (text) =>
+              resolve({
+                status: response.statusCode ?? 0,
+                text,
+                afterMs: retryAfter(response.headers['retry-after'], Date.now()),
+                cookies: (response.headers['set-cookie'] ?? []).map((one) => one.split(';')[0] ?? ''),
+              }),
+            (cause) => {
+              call.destroy()
+              fail(cause)
+            },
+          )
+        })
+        call.end(body)
+      }),
+    close() {
+      secure.destroy()
+      plain.destroy()
+    },
+  }
+}
