@@ -3,24 +3,21 @@ import { loadConfig } from '../config/config.ts'
 import { loadDetectors } from '../config/detectors.ts'
 import { packageVersion } from '../config/paths.ts'
 import { readSecret, Secret } from '../config/secrets.ts'
-import { consoleSink } from '../forward/console.ts'
-import { ndjsonSink } from '../forward/ndjson.ts'
 import { followFiles } from '../ingest/follow.ts'
 import type { RecordedDetectors } from '../journal/rejudge.ts'
 import { sqliteJournal } from '../journal/sqlite.ts'
-import type { Alert } from '../model/alert.ts'
 import type { Config } from '../model/config.ts'
 import { KeytrailError } from '../model/error.ts'
 import { canonical } from '../normalize/json.ts'
 import { sha256 } from '../normalize/text.ts'
-import { forward, type Selection } from '../pipeline/forward.ts'
+import { forward } from '../pipeline/forward.ts'
 import { type LiveJudge, liveJudge } from '../pipeline/live-judge.ts'
 import { runLoop } from '../pipeline/loop.ts'
 import { recordNormalizer } from '../pipeline/normalize-record.ts'
-import type { Commit, Control, Journal, Sink, Source } from '../pipeline/ports.ts'
-import { renderAlertLine } from '../render/terminal.ts'
+import type { Commit, Control, Journal, Source } from '../pipeline/ports.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
+import { sinksOf } from './sinks.ts'
 import { operator } from './where.ts'
 
 export interface RunOptions {
@@ -39,35 +36,6 @@ const sourceOf = (feed_id: string, source: Config['sources'][string], follow: bo
     follow,
     onFailure: (path, reason) => log.warn(`${path} cannot be read: ${reason}`, { feed: feed_id }),
   })
-
-const everything = (feed: boolean, alerts: boolean): Selection => ({
-  feed,
-  alerts,
-  wantsAlert: () => true,
-  wantsEvent: () => true,
-})
-
-const sinkOf = (
-  name: string,
-  sink: Config['sinks'][string],
-): { readonly sink: Sink; readonly selection: Selection } => {
-  switch (sink.type) {
-    case 'ndjson':
-      return {
-        sink: ndjsonSink(name, {
-          ...(sink.events !== undefined && { events: sink.events }),
-          ...(sink.alerts !== undefined && { alerts: sink.alerts }),
-        }),
-        selection: everything(sink.events !== undefined, sink.alerts !== undefined),
-      }
-    case 'console': {
-      const color = process.stdout.isTTY === true && !process.env['NO_COLOR']
-      const render = (alert: Alert) =>
-        sink.format === 'json' ? `${JSON.stringify(alert)}\n` : renderAlertLine(alert, { color })
-      return { sink: consoleSink(name, process.stdout, render), selection: everything(false, true) }
-    }
-  }
-}
 
 /** A promise for the next piece of news, again and again. */
 const bell = () => {
@@ -180,14 +148,15 @@ const serve = async (
   const broken = new AbortController()
   let committed = 0
   let events = 0
-  const sinks = Object.entries(config.sinks).map(([name, one]) => sinkOf(name, one))
+  const sinks = Object.entries(config.sinks).flatMap(([name, one]) =>
+    sinksOf(name, one, (text) => log.warn(text)),
+  )
   await journal.retire(sinks.map(({ sink }) => sink.name))
-  const forwards = sinks.map(({ sink, selection }) =>
+  const forwards = sinks.map((one) =>
     forward(
       {
-        sink,
+        ...one,
         journal,
-        selection,
         news: news.wait,
         random: Math.random,
         clock: Date.now,

@@ -16,17 +16,27 @@ export interface Outgoing {
 }
 
 export type Outcome =
-  | { readonly kind: 'accepted' }
+  /** `confirmed`: it becomes certain later, while other requests go out. */
+  | { readonly kind: 'accepted'; readonly confirmed?: Promise<Confirmation> | undefined }
   /** The body was too large. */
   | { readonly kind: 'split'; readonly reason: string }
   /** Item `at` will never be taken; those before it were. */
-  | { readonly kind: 'refused'; readonly at: number; readonly reason: string }
   | {
-      readonly kind: 'again'
+      readonly kind: 'refused'
+      readonly at: number
       readonly reason: string
-      readonly fault: boolean
-      readonly afterMs?: number | undefined
+      readonly confirmed?: Promise<Confirmation> | undefined
     }
+  | Retry
+
+export interface Retry {
+  readonly kind: 'again'
+  readonly reason: string
+  readonly fault: boolean
+  readonly afterMs?: number | undefined
+}
+
+export type Confirmation = { readonly kind: 'accepted' } | Retry
 
 export interface PartLimits {
   readonly bytes: number
@@ -83,35 +93,42 @@ export const deliverParts = async (
   const open = partsOf(items, limits, separator)
   const refused: DeadLetter[] = []
   const left: Part[] = []
-  let why: Extract<Outcome, { kind: 'again' }> | undefined
+  const confirming: Promise<void>[] = []
+  let why: Retry | undefined
+  const again = (part: Part, retry: Retry) => {
+    left.push(part)
+    if (why === undefined || (retry.fault && !why.fault)) why = retry
+  }
+  const confirm = (part: Part, confirmed: Promise<Confirmation> | undefined) => {
+    if (confirmed === undefined || part.items.length === 0) return
+    confirming.push(confirmed.then((end) => (end.kind === 'again' ? again(part, end) : undefined)))
+  }
   const deliver = async (part: Part): Promise<void> => {
     const outcome = await send(part.items)
+    const cut = (from: number, to?: number): Part => ({
+      at: part.at + from,
+      items: part.items.slice(from, to),
+    })
     const [only] = part.items
     switch (outcome.kind) {
       case 'accepted':
+        confirm(part, outcome.confirmed)
         return
       case 'split': {
-        if (part.items.length === 1 && only !== undefined) {
-          refused.push(letterOf(only, outcome.reason))
-          return
-        }
         const half = part.items.length >> 1
-        open.unshift(
-          { at: part.at, items: part.items.slice(0, half) },
-          { at: part.at + half, items: part.items.slice(half) },
-        )
+        if (half > 0) open.unshift(cut(0, half), cut(half))
+        else if (only !== undefined) refused.push(letterOf(only, outcome.reason))
         return
       }
       case 'refused': {
         const bad = part.items[outcome.at]
         if (bad !== undefined) refused.push(letterOf(bad, outcome.reason))
-        const behind = part.items.slice(outcome.at + 1)
-        if (behind.length > 0) open.unshift({ at: part.at + outcome.at + 1, items: behind })
+        confirm(cut(0, outcome.at), outcome.confirmed)
+        if (outcome.at + 1 < part.items.length) open.unshift(cut(outcome.at + 1))
         return
       }
       case 'again':
-        left.push(part)
-        if (why === undefined || (outcome.fault && !why.fault)) why = outcome
+        again(part, outcome)
     }
   }
   const work = async () => {
@@ -121,10 +138,12 @@ export const deliverParts = async (
     }
   }
   await Promise.all(Array.from({ length: limits.inFlight }, work))
-  if (why === undefined) return { refused }
+  await Promise.all(confirming)
+  const ended = why as Retry | undefined // set inside, which the compiler does not follow
+  if (ended === undefined) return { refused }
   const rest = [...left, ...open].sort((a, b) => a.at - b.at).flatMap((part) => part.items)
   return {
     refused,
-    again: { delivery: deliveryOf(rest), reason: why.reason, fault: why.fault, afterMs: why.afterMs },
+    again: { delivery: deliveryOf(rest), reason: ended.reason, fault: ended.fault, afterMs: ended.afterMs },
   }
 }

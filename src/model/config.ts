@@ -1,5 +1,6 @@
 /** The configuration: what `run` reads from and writes to, and how records are read. `scan` needs none. */
 import { z } from 'zod'
+import { categories, criticalities } from './operations.ts'
 
 const pattern = (about: string) => z.string().min(1).max(2048).describe(about)
 const path = (about: string) => z.string().min(1).max(4096).describe(about)
@@ -43,6 +44,67 @@ const consoleSink = z
   })
   .describe('alerts on standard output')
 
+/** Plain HTTP would show tokens to everybody on the way: to this machine alone. */
+const address = (about: string) =>
+  z
+    .string()
+    .regex(
+      /^(https:\/\/|http:\/\/(127\.0\.0\.1|\[::1\]|localhost)[:/])\S+$/,
+      'an https:// address (http:// only to this machine)',
+    )
+    .describe(about)
+
+const severity = (about: string) => z.enum(criticalities).describe(about).default('info')
+const alertSelection = { severity: severity('least severity that is sent') }
+const feedSelection = {
+  criticality: severity('least criticality that is sent'),
+  categories: z
+    .array(z.enum(categories))
+    .min(1)
+    .describe('operation categories that are sent')
+    .default([...categories]),
+}
+
+const splunkStream = (sourcetype: string) => ({
+  index: pattern("index; without one the token's own").optional(),
+  sourcetype: pattern('sourcetype').default(sourcetype),
+})
+
+/** What every sink over HTTP has. */
+const httpSink = {
+  ca_file: path('PEM of a certificate authority that is trusted beside the usual ones').optional(),
+  in_flight: z.int().min(1).max(16).describe('requests at the same time').default(2),
+  max_wait_seconds: z.int().min(1).max(3600).describe('attempts are at most this far apart').default(60),
+}
+
+const alertsOrFeed = [
+  ({ alerts, feed }: { alerts?: unknown; feed?: unknown }) => alerts !== undefined || feed !== undefined,
+  'name alerts, feed or both',
+] as const
+
+const splunkSink = z
+  .strictObject({
+    type: z.literal('splunk'),
+    url: address('address of the collector, such as https://splunk.example.com:8088'),
+    token: secret('token of the collector'),
+    ack: z
+      .enum(['preferred', 'required', 'off'])
+      .describe('whether an object counts as delivered only when indexers acknowledge it')
+      .default('preferred'),
+    gzip: z.boolean().describe('compress requests').default(true),
+    alerts: z
+      .strictObject({ ...splunkStream('kms:alert'), ...alertSelection })
+      .describe('send alerts')
+      .optional(),
+    feed: z
+      .strictObject({ ...splunkStream('kms:event'), ...feedSelection })
+      .describe('send the normalized feed')
+      .optional(),
+    ...httpSink,
+  })
+  .refine(...alertsOrFeed)
+  .describe('Splunk HTTP Event Collector')
+
 const id = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,63}$/)
@@ -58,7 +120,7 @@ export const config = z
       .describe('where records come from; the name is the feed id')
       .default({}),
     sinks: z
-      .record(id, z.discriminatedUnion('type', [ndjsonSink, consoleSink]))
+      .record(id, z.discriminatedUnion('type', [ndjsonSink, consoleSink, splunkSink]))
       .describe('where the feed and the alerts go')
       .default({}),
     detectors: z

@@ -5,7 +5,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Alert } from '../model/alert.ts'
 import { messageOf } from '../model/error.ts'
-import { type Cursor, type DeadLetter, type Delivery, type Journal, NOT_TAKEN, type Sink } from './ports.ts'
+import {
+  type Cursor,
+  type DeadLetter,
+  type Delivery,
+  type Journal,
+  NOT_TAKEN,
+  type Sink,
+  SinkFault,
+} from './ports.ts'
 
 /** What a sink takes. */
 export interface Selection {
@@ -29,6 +37,8 @@ export interface ForwardOptions {
   readonly clock: () => number
   /** Attempts are at most this far apart. */
   readonly maxWaitMs?: number | undefined
+  /** Bytes of blocks that are delivered together. */
+  readonly batchBytes?: number | undefined
   onNotice(text: string): void
   /** Deliver what is there when the signal comes, then end. */
   readonly closing: AbortSignal
@@ -95,7 +105,7 @@ const patience = (options: ForwardOptions, signal: AbortSignal) => {
 
 /** @param signal ends at once; what was not settled is delivered again after a restart */
 export const forward = async (options: ForwardOptions, signal: AbortSignal): Promise<void> => {
-  const { sink, journal, selection, news, onNotice, closing } = options
+  const { sink, journal, selection, news, onNotice, closing, batchBytes = BATCH_BYTES } = options
   const { failed, progressed, worked } = patience(options, signal)
 
   /** Tries until it is done. */
@@ -104,7 +114,7 @@ export const forward = async (options: ForwardOptions, signal: AbortSignal): Pro
       try {
         return await work()
       } catch (cause) {
-        await failed({ reason: messageOf(cause), fault: false })
+        await failed({ reason: messageOf(cause), fault: cause instanceof SinkFault })
       }
   }
 
@@ -148,7 +158,7 @@ export const forward = async (options: ForwardOptions, signal: AbortSignal): Pro
         await journal.settle(sink.name, cursor, [])
         await journal.settleAgain(sink.name, letters.length, refused)
       }
-      const blocks = selection.feed ? await journal.blocks(cursor.feed, BATCH_BYTES) : []
+      const blocks = selection.feed ? await journal.blocks(cursor.feed, batchBytes) : []
       const stored = selection.alerts ? await journal.alerts(cursor.alerts, BATCH_ALERTS) : []
       if (blocks.length === 0 && stored.length === 0) {
         if (closing.aborted) return

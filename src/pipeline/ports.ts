@@ -244,9 +244,15 @@ export interface Again {
   readonly afterMs?: number | undefined
 }
 
+/** An operator must correct something at the sink: it is tried slowly, and nothing becomes a dead letter. */
+export class SinkFault extends Error {}
+
 export interface Sink {
   readonly name: string
-  /** @param memo what it gave back last @returns what to keep before the first delivery */
+  /**
+   * @param memo what it gave back last @returns what to keep before the first delivery
+   * @throws SinkFault
+   */
   open(memo: Position, signal: AbortSignal): Promise<Position>
   /** Delivers in order, unless parts overlap. @throws when all of it should be tried again */
   send(delivery: Delivery, signal: AbortSignal): Promise<Delivered>

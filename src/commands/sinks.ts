@@ -1,0 +1,123 @@
+/** The sinks of a configuration, each with what it takes. */
+import { readSecret, Secret } from '../config/secrets.ts'
+import { consoleSink } from '../forward/console.ts'
+import { ndjsonSink } from '../forward/ndjson.ts'
+import { splunkSink } from '../forward/splunk.ts'
+import type { Alert } from '../model/alert.ts'
+import type { Config } from '../model/config.ts'
+import type { KeyEvent } from '../model/event.ts'
+import { type Criticality, criticalities, type OperationCategory } from '../model/operations.ts'
+import type { ForwardOptions, Selection } from '../pipeline/forward.ts'
+import { SinkFault } from '../pipeline/ports.ts'
+import { renderAlertLine } from '../render/terminal.ts'
+
+export type ConfiguredSink = Pick<ForwardOptions, 'sink' | 'selection' | 'maxWaitMs' | 'batchBytes'>
+
+/** An acknowledgement takes a second or more: what is delivered together must be worth the wait. */
+const ACKNOWLEDGED_BYTES = 8 * 1024 * 1024
+
+const everything = (feed: boolean, alerts: boolean): Selection => ({
+  feed,
+  alerts,
+  wantsAlert: () => true,
+  wantsEvent: () => true,
+})
+
+/** @param name as in the configuration @throws SinkFault */
+const secretOf = (name: string) => (): string => {
+  const found = readSecret(name)
+  if (found instanceof Secret) return found.reveal()
+  throw new SinkFault(found.missing)
+}
+
+const atLeast = (least: Criticality) => {
+  const enough = new Set(criticalities.slice(criticalities.indexOf(least)))
+  return (one: Criticality) => enough.has(one)
+}
+
+const alertsFrom = (least: Criticality): Selection => {
+  const wants = atLeast(least)
+  return { ...everything(false, true), wantsAlert: ({ severity }) => wants(severity) }
+}
+
+const feedOf = (least: Criticality, categories: readonly OperationCategory[]): Selection => {
+  const wants = atLeast(least)
+  const all = new Set(categories)
+  return {
+    ...everything(true, false),
+    wantsEvent(json) {
+      const event = JSON.parse(json) as KeyEvent // journaled: it follows the schema
+      return wants(event.criticality) && all.has(event.operation_category)
+    },
+  }
+}
+
+type SinkConfig<T extends Config['sinks'][string]['type']> = Extract<Config['sinks'][string], { type: T }>
+
+/** Alerts and feed apart, so that one that is stuck does not hold the other. */
+const splunk = (
+  name: string,
+  sink: SinkConfig<'splunk'>,
+  onNotice: (text: string) => void,
+): ConfiguredSink[] => {
+  const { url, ack, gzip } = sink
+  const common = {
+    url,
+    ack,
+    gzip,
+    token: secretOf(sink.token),
+    caFile: sink.ca_file,
+    inFlight: sink.in_flight,
+    onNotice,
+  }
+  const forwarded = { maxWaitMs: sink.max_wait_seconds * 1000, batchBytes: ACKNOWLEDGED_BYTES }
+  const { alerts, feed } = sink
+  return [
+    ...(alerts === undefined
+      ? []
+      : [
+          {
+            ...forwarded,
+            sink: splunkSink({ name, ...common, ...alerts }),
+            selection: alertsFrom(alerts.severity),
+          },
+        ]),
+    ...(feed === undefined
+      ? []
+      : [
+          {
+            ...forwarded,
+            sink: splunkSink({ name: `${name}.feed`, ...common, ...feed }),
+            selection: feedOf(feed.criticality, feed.categories),
+          },
+        ]),
+  ]
+}
+
+/** @param name as configured; a second stream of the same sink is called `NAME.feed` */
+export const sinksOf = (
+  name: string,
+  sink: Config['sinks'][string],
+  onNotice: (text: string) => void,
+): ConfiguredSink[] => {
+  switch (sink.type) {
+    case 'ndjson':
+      return [
+        {
+          sink: ndjsonSink(name, {
+            ...(sink.events !== undefined && { events: sink.events }),
+            ...(sink.alerts !== undefined && { alerts: sink.alerts }),
+          }),
+          selection: everything(sink.events !== undefined, sink.alerts !== undefined),
+        },
+      ]
+    case 'console': {
+      const color = process.stdout.isTTY === true && !process.env['NO_COLOR']
+      const render = (alert: Alert) =>
+        sink.format === 'json' ? `${JSON.stringify(alert)}\n` : renderAlertLine(alert, { color })
+      return [{ sink: consoleSink(name, process.stdout, render), selection: everything(false, true) }]
+    }
+    case 'splunk':
+      return splunk(name, sink, onNotice)
+  }
+}
