@@ -1,20 +1,24 @@
 /** The sinks of a configuration, each with what it takes. */
 import { readSecret, Secret } from '../config/secrets.ts'
+import { azureToken } from '../forward/azure-token.ts'
 import { consoleSink } from '../forward/console.ts'
 import { ndjsonSink } from '../forward/ndjson.ts'
+import { sentinelSink } from '../forward/sentinel.ts'
 import { splunkSink } from '../forward/splunk.ts'
 import type { Alert } from '../model/alert.ts'
 import type { Config } from '../model/config.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { type Criticality, criticalities, type OperationCategory } from '../model/operations.ts'
 import type { ForwardOptions, Selection } from '../pipeline/forward.ts'
-import { SinkFault } from '../pipeline/ports.ts'
+import { type Sink, SinkFault } from '../pipeline/ports.ts'
 import { renderAlertLine } from '../render/terminal.ts'
 
 export type ConfiguredSink = Pick<ForwardOptions, 'sink' | 'selection' | 'maxWaitMs' | 'batchBytes'>
 
 /** An acknowledgement takes a second or more: what is delivered together must be worth the wait. */
 const ACKNOWLEDGED_BYTES = 8 * 1024 * 1024
+/** A few full requests at the same time. */
+const SENTINEL_BYTES = 2 * 1024 * 1024
 
 const everything = (feed: boolean, alerts: boolean): Selection => ({
   feed,
@@ -24,7 +28,7 @@ const everything = (feed: boolean, alerts: boolean): Selection => ({
 })
 
 /** @param name as in the configuration @throws SinkFault */
-const secretOf = (name: string) => (): string => {
+const secretOf = (name: string): string => {
   const found = readSecret(name)
   if (found instanceof Secret) return found.reveal()
   throw new SinkFault(found.missing)
@@ -40,8 +44,13 @@ const alertsFrom = (least: Criticality): Selection => {
   return { ...everything(false, true), wantsAlert: ({ severity }) => wants(severity) }
 }
 
-const feedOf = (least: Criticality, categories: readonly OperationCategory[]): Selection => {
-  const wants = atLeast(least)
+interface FeedConfig {
+  readonly criticality: Criticality
+  readonly categories: readonly OperationCategory[]
+}
+
+const feedOf = ({ criticality, categories }: FeedConfig): Selection => {
+  const wants = atLeast(criticality)
   const all = new Set(categories)
   return {
     ...everything(true, false),
@@ -55,43 +64,50 @@ const feedOf = (least: Criticality, categories: readonly OperationCategory[]): S
 type SinkConfig<T extends Config['sinks'][string]['type']> = Extract<Config['sinks'][string], { type: T }>
 
 /** Alerts and feed apart, so that one that is stuck does not hold the other. */
+const streamsOf = <A extends { severity: Criticality }, F extends Parameters<typeof feedOf>[0]>(
+  name: string,
+  { alerts, feed }: { alerts?: A | undefined; feed?: F | undefined },
+  make: (name: string, stream: A | F) => Sink,
+): ConfiguredSink[] => [
+  ...(alerts === undefined ? [] : [{ sink: make(name, alerts), selection: alertsFrom(alerts.severity) }]),
+  ...(feed === undefined ? [] : [{ sink: make(`${name}.feed`, feed), selection: feedOf(feed) }]),
+]
+
 const splunk = (
   name: string,
   sink: SinkConfig<'splunk'>,
   onNotice: (text: string) => void,
-): ConfiguredSink[] => {
-  const { url, ack, gzip } = sink
-  const common = {
-    url,
-    ack,
-    gzip,
-    token: secretOf(sink.token),
-    caFile: sink.ca_file,
-    inFlight: sink.in_flight,
-    onNotice,
-  }
-  const forwarded = { maxWaitMs: sink.max_wait_seconds * 1000, batchBytes: ACKNOWLEDGED_BYTES }
-  const { alerts, feed } = sink
-  return [
-    ...(alerts === undefined
-      ? []
-      : [
-          {
-            ...forwarded,
-            sink: splunkSink({ name, ...common, ...alerts }),
-            selection: alertsFrom(alerts.severity),
-          },
-        ]),
-    ...(feed === undefined
-      ? []
-      : [
-          {
-            ...forwarded,
-            sink: splunkSink({ name: `${name}.feed`, ...common, ...feed }),
-            selection: feedOf(feed.criticality, feed.categories),
-          },
-        ]),
-  ]
+): ConfiguredSink[] =>
+  streamsOf(name, sink, (stream, { index, sourcetype }) =>
+    splunkSink({
+      name: stream,
+      url: sink.url,
+      token: () => secretOf(sink.token),
+      caFile: sink.ca_file,
+      ack: sink.ack,
+      gzip: sink.gzip,
+      index,
+      sourcetype,
+      inFlight: sink.in_flight,
+      onNotice,
+    }),
+  ).map((one) => ({ ...one, maxWaitMs: sink.max_wait_seconds * 1000, batchBytes: ACKNOWLEDGED_BYTES }))
+
+const sentinel = (name: string, sink: SinkConfig<'sentinel'>): ConfiguredSink[] => {
+  const { endpoint, rule, credential, authority, scope } = sink
+  const token = azureToken({ credential, authority, scope, secretOf })
+  return streamsOf(name, sink, (sinkName, { stream }) =>
+    sentinelSink({
+      name: sinkName,
+      endpoint,
+      rule,
+      stream,
+      token,
+      caFile: sink.ca_file,
+      inFlight: sink.in_flight,
+      clock: Date.now,
+    }),
+  ).map((one) => ({ ...one, maxWaitMs: sink.max_wait_seconds * 1000, batchBytes: SENTINEL_BYTES }))
 }
 
 /** @param name as configured; a second stream of the same sink is called `NAME.feed` */
@@ -119,5 +135,7 @@ export const sinksOf = (
     }
     case 'splunk':
       return splunk(name, sink, onNotice)
+    case 'sentinel':
+      return sentinel(name, sink)
   }
 }

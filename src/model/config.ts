@@ -105,6 +105,59 @@ const splunkSink = z
   .refine(...alertsOrFeed)
   .describe('Splunk HTTP Event Collector')
 
+const credential = z
+  .discriminatedUnion('type', [
+    z.strictObject({
+      type: z.literal('client_secret'),
+      tenant: pattern('tenant id'),
+      client: pattern('application (client) id'),
+      secret: secret('client secret'),
+    }),
+    z.strictObject({
+      type: z.literal('certificate'),
+      tenant: pattern('tenant id'),
+      client: pattern('application (client) id'),
+      path: path('PEM with certificate and private key'),
+    }),
+    z.strictObject({
+      type: z.literal('managed_identity'),
+      client: pattern('client id of a user-assigned identity').optional(),
+    }),
+    z.strictObject({
+      type: z.literal('workload_identity'),
+      tenant: pattern('tenant id; AZURE_TENANT_ID without it').optional(),
+      client: pattern('client id; AZURE_CLIENT_ID without it').optional(),
+      token_file: path('federated token; AZURE_FEDERATED_TOKEN_FILE without it').optional(),
+    }),
+  ])
+  .describe('how Keytrail signs in')
+
+const sentinelSink = z
+  .strictObject({
+    type: z.literal('sentinel'),
+    endpoint: address('logs ingestion endpoint of the data collection rule'),
+    rule: z
+      .string()
+      .regex(/^dcr-[0-9A-Za-z]{1,64}$/, 'the immutable id of the rule, such as dcr-0123456789abcdef')
+      .describe('immutable id of the data collection rule'),
+    credential,
+    authority: address('address that gives tokens, where it is not the public cloud').optional(),
+    scope: pattern('scope of the token, where it is not the public cloud').default(
+      'https://monitor.azure.com/.default',
+    ),
+    alerts: z
+      .strictObject({ stream: pattern('stream').default('Custom-KeytrailAlert'), ...alertSelection })
+      .describe('send alerts')
+      .optional(),
+    feed: z
+      .strictObject({ stream: pattern('stream').default('Custom-KeytrailEvent'), ...feedSelection })
+      .describe('send the normalized feed')
+      .optional(),
+    ...httpSink,
+  })
+  .refine(...alertsOrFeed)
+  .describe('Microsoft Sentinel, by the Logs Ingestion API')
+
 const id = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,63}$/)
@@ -120,7 +173,7 @@ export const config = z
       .describe('where records come from; the name is the feed id')
       .default({}),
     sinks: z
-      .record(id, z.discriminatedUnion('type', [ndjsonSink, consoleSink, splunkSink]))
+      .record(id, z.discriminatedUnion('type', [ndjsonSink, consoleSink, splunkSink, sentinelSink]))
       .describe('where the feed and the alerts go')
       .default({}),
     detectors: z
