@@ -32,7 +32,7 @@ const WORKSPACE = "resourceId('Microsoft.OperationalInsights/workspaces', parame
 
 const tableOf = ({ table, columns }: SentinelStream) => ({
   type: 'Microsoft.OperationalInsights/workspaces/tables',
-  apiVersion: '2022-10-01',
+  apiVersion: '2025-07-01',
   name: `[concat(parameters('workspaceName'), '/${table}')]`,
   properties: {
     plan: 'Analytics',
@@ -46,7 +46,7 @@ const tableOf = ({ table, columns }: SentinelStream) => ({
 
 const rule = {
   type: 'Microsoft.Insights/dataCollectionRules',
-  apiVersion: '2023-03-11',
+  apiVersion: '2024-03-11',
   name: "[parameters('ruleName')]",
   location: "[parameters('location')]",
   kind: 'Direct',
@@ -98,10 +98,10 @@ export const sentinelTemplate = () => ({
   },
   resources: [...streams.map(tableOf), rule, assignment],
   outputs: {
-    rule: { type: 'string', value: `[reference(${RULE.slice(1, -1)}, '2023-03-11').immutableId]` },
+    rule: { type: 'string', value: `[reference(${RULE.slice(1, -1)}, '2024-03-11').immutableId]` },
     endpoint: {
       type: 'string',
-      value: `[reference(${RULE.slice(1, -1)}, '2023-03-11').endpoints.logsIngestion]`,
+      value: `[reference(${RULE.slice(1, -1)}, '2024-03-11').endpoints.logsIngestion]`,
     },
   },
 })
