@@ -85,6 +85,7 @@ const splunk = (
       token: () => secretOf(sink.token),
       caFile: sink.ca_file,
       ack: sink.ack,
+      ackMs: sink.ack_seconds * 1000,
       gzip: sink.gzip,
       index,
       sourcetype,

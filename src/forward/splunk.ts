@@ -30,14 +30,13 @@ export interface SplunkOptions {
   readonly sourcetype: string
   readonly inFlight: number
   /** How long an acknowledgement is waited for before the same is sent again. */
-  readonly ackMs?: number
+  readonly ackMs: number
   onNotice(text: string): void
 }
 
 /** Splunk Cloud refuses larger bodies, counted before compression. */
 const MAX_BYTES = 1024 * 1024
 const MAX_ITEMS = 500
-const ACK_MS = 300_000
 const FIRST_POLL_MS = 200
 const MAX_POLL_MS = 10_000
 /** After "approaching its limit". */
@@ -269,7 +268,7 @@ const ackPoller = (call: Call, options: SplunkOptions, onOff: () => Confirmation
     confirmed: (id: number, signal: AbortSignal): Promise<Confirmation> =>
       new Promise((settle) => {
         pending.get(id)?.settle(again('the collector gave the same acknowledgement number twice'))
-        pending.set(id, { until: Date.now() + (options.ackMs ?? ACK_MS), settle })
+        pending.set(id, { until: Date.now() + options.ackMs, settle })
         if (!running) void supervise(signal)
       }),
   }

@@ -91,6 +91,12 @@ const splunkSink = z
       .enum(['preferred', 'required', 'off'])
       .describe('whether an object counts as delivered only when indexers acknowledge it')
       .default('preferred'),
+    ack_seconds: z
+      .int()
+      .min(1)
+      .max(3600)
+      .describe('seconds after which what nobody acknowledged is sent again')
+      .default(300),
     gzip: z.boolean().describe('compress requests').default(true),
     alerts: z
       .strictObject({ ...splunkStream('kms:alert'), ...alertSelection })

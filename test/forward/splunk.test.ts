@@ -28,6 +28,7 @@ const start = async (
     gzip: false,
     sourcetype: 'kms:alert',
     inFlight: 2,
+    ackMs: 300_000,
     onNotice: (text) => notices.push(text),
     ...options,
   })

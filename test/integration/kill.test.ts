@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { generate } from '../../bench/generate.ts'
-import { killedRun, leftBy } from '../support/kills.ts'
+import { fileWindows, killedRun, leftBy } from '../support/kills.ts'
 import { service } from '../support/service.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'keytrail-kill-'))
@@ -27,7 +27,7 @@ test(`${kills} kills over ${records} records leave what an undisturbed run leave
   expect(expected.feed).toHaveLength(records)
   expect(expected.alerts.length).toBeGreaterThan(50)
 
-  const { one, hits } = await killedRun([logs], kills, seed)
+  const { one, hits } = await killedRun({ paths: [logs], kills, seed, windows: fileWindows })
   const left = leftBy(one)
   expect(left.counters).toEqual(expected.counters)
   expect(left.alerts).toEqual(expected.alerts)

@@ -3,6 +3,7 @@
  * `KILL_AT` names the window and the number, such as `commit:17`.
  */
 import fs from 'node:fs'
+import { ClientRequest } from 'node:http'
 import { syncBuiltinESMExports } from 'node:module'
 import { DatabaseSync } from 'node:sqlite'
 
@@ -21,6 +22,21 @@ DatabaseSync.prototype.exec = function (sql) {
   exec.call(this, sql)
   if (window === 'after-commit' && sql === 'COMMIT') die()
   if (window === 'recovery' && sql.startsWith('PRAGMA wal_autocheckpoint')) die()
+}
+
+/** Paths whose answer is the moment: it has come, and nothing was done with it. */
+const answers: Readonly<Record<string, string>> = {
+  'hec-answered': '/services/collector/event',
+  'hec-acknowledged': '/services/collector/ack',
+  'sentinel-answered': '/dataCollectionRules/',
+}
+const answered = answers[window ?? '']
+if (answered !== undefined) {
+  const { emit } = ClientRequest.prototype
+  ClientRequest.prototype.emit = function (this: ClientRequest, event: string | symbol, ...all: unknown[]) {
+    if (event === 'response' && this.path.startsWith(answered)) die()
+    return emit.call(this, event, ...all)
+  } as typeof emit
 }
 
 if (window === 'after-read') {

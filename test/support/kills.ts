@@ -52,26 +52,46 @@ export const random = (seed: number) => {
   }
 }
 
-const windows = ['after-read', 'inside-commit', 'after-commit', 'before-settle', 'recovery'] as const
+export const fileWindows = ['after-read', 'inside-commit', 'after-commit', 'before-settle', 'recovery']
+export const siemWindows = [
+  'hec-answered',
+  'hec-acknowledged',
+  'sentinel-answered',
+  'after-commit',
+  'recovery',
+]
+
+export interface Killing {
+  readonly paths: readonly string[]
+  readonly kills: number
+  readonly seed: number
+  readonly windows: readonly string[]
+  /** More of the configuration. */
+  readonly more?: object
+  readonly env?: Readonly<Record<string, string>>
+}
 
 /** @returns the service after so many kills and one run to the end, and how often each kind of kill happened */
-export const killedRun = async (
-  paths: readonly string[],
-  kills: number,
-  seed: number,
-): Promise<{ readonly one: Service; readonly hits: Record<string, number> }> => {
+export const killedRun = async ({
+  paths,
+  kills,
+  seed,
+  windows,
+  more = {},
+  env = {},
+}: Killing): Promise<{ readonly one: Service; readonly hits: Record<string, number> }> => {
   const next = random(seed)
-  const one = service(paths)
+  const one = service(paths, more)
   const hits: Record<string, number> = {}
   for (let kill = 0; kill < kills; kill++) {
     const window = kill % 2 === 0 ? windows[Math.floor(next() * windows.length)] : undefined
     const nth = window === 'recovery' ? 1 : 1 + Math.floor(next() * 3)
     const { code, log } = await one.run(
       window === undefined
-        ? { killAfter: 300 + Math.floor(next() * 300) }
+        ? { env, killAfter: 300 + Math.floor(next() * 300) }
         : {
             preload: [join(import.meta.dirname, 'kill-at.ts')],
-            env: { KILL_AT: `${window}:${nth}` },
+            env: { ...env, KILL_AT: `${window}:${nth}` },
             killAfter: 20_000,
           },
     )
@@ -79,7 +99,7 @@ export const killedRun = async (
     const name = code === 0 ? 'ran to its end' : (window ?? 'random')
     hits[name] = (hits[name] ?? 0) + 1
   }
-  const { code, log } = await one.run()
+  const { code, log } = await one.run({ env })
   if (code !== 0) throw new Error(`ended with ${code}: ${log}`)
   return { one, hits }
 }
