@@ -181,6 +181,49 @@ for (const [name, what, about] of [
       exitCode = decideLetters(what, numbers, options)
     })
 
+which(program, 'resend', 'send a window of the past to a sink again; ids stay the same')
+  .argument('<sink>', 'as `keytrail status` names it')
+  .requiredOption('--since <time>', 'a span such as 30m, 24h, 7d, or a time: by the time of the events')
+  .option('--until <time>', 'end of the window (default: now)')
+  .requiredOption('--reason <text>', 'why; it is recorded')
+  .action(async (sink, options) => {
+    const { resend } = await import('./commands/resend.ts')
+    exitCode = resend(sink, options)
+  })
+
+program
+  .command('doctor')
+  .description('look at configuration and sinks, step by step')
+  .option('--config <file>', 'configuration', 'keytrail.yml')
+  .option('--send', 'put one test alert through every sink', false)
+  .option(...asJson)
+  .action(async (options) => {
+    const { doctor } = await import('./commands/doctor.ts')
+    exitCode = await doctor(options, abort.signal)
+  })
+
+program
+  .command('estimate')
+  .description('events and gigabytes a day for each sink, from the journal or from what scan wrote')
+  .option('--config <file>', 'configuration', 'keytrail.yml')
+  .option('--events <file>', 'what `keytrail scan --events` wrote, instead of the journal')
+  .option('--alerts <file>', 'what `keytrail scan --alerts` wrote')
+  .option(...asJson)
+  .action(async (options) => {
+    const { estimate } = await import('./commands/estimate.ts')
+    exitCode = await estimate(options)
+  })
+
+program
+  .command('sentinel')
+  .description('what Microsoft Sentinel needs')
+  .command('template')
+  .description('print a deployment template: two tables, a data collection rule, the role to write to it')
+  .action(async () => {
+    const { sentinelTemplate } = await import('./render/sentinel-template.ts')
+    process.stdout.write(`${JSON.stringify(sentinelTemplate(), null, 2)}\n`)
+  })
+
 const journal = program.command('journal').description('look into the journal of run')
 which(journal, 'info', 'what it holds')
   .option(...asJson)

@@ -6,7 +6,7 @@ import { type Criticality, criticalities } from '../model/operations.ts'
 import { printable } from '../normalize/text.ts'
 import type { StoredAlert } from '../pipeline/ports.ts'
 import { renderAlertLine } from '../render/terminal.ts'
-import { dataFolder, operator, type Where } from './where.ts'
+import { dataFolder, momentOf, operator, type Where } from './where.ts'
 
 export interface ListOptions extends Where {
   readonly json: boolean
@@ -25,20 +25,6 @@ export const dispositionsOf = (store: Store): Map<string, Disposition> => {
     found.set(one.alert_id, one)
   }
   return found
-}
-
-const UNITS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 }
-
-/** `24h` ago, or a time. */
-const timeOf = (text: string): string => {
-  const [, amount = '', unit = ''] = /^(\d{1,5})([mhd])$/.exec(text) ?? []
-  const at = unit === '' ? Date.parse(text) : Date.now() - Number(amount) * (UNITS[unit] ?? 0)
-  if (Number.isNaN(at))
-    throw new KeytrailError(
-      'usage.option',
-      `--since "${text}" is neither a time nor a span such as 30m, 24h or 7d`,
-    )
-  return new Date(at).toISOString()
 }
 
 /** The one alert that an id begins with. */
@@ -60,7 +46,11 @@ export const listAlerts = (options: ListOptions): number => {
     const decided = dispositionsOf(store)
     const { entity } = options
     const found = store
-      .alertsSince(timeOf(options.since), criticalities.indexOf(options.severity), 10_000)
+      .alertsSince(
+        new Date(momentOf(options.since, Date.now())).toISOString(),
+        criticalities.indexOf(options.severity),
+        10_000,
+      )
       .map(({ alert }) => alert)
       .filter((alert) => !options.open || !decided.has(alert.alert_id))
       .filter(

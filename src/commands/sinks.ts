@@ -3,8 +3,8 @@ import { readSecret, Secret } from '../config/secrets.ts'
 import { azureToken } from '../forward/azure-token.ts'
 import { consoleSink } from '../forward/console.ts'
 import { ndjsonSink } from '../forward/ndjson.ts'
-import { sentinelSink } from '../forward/sentinel.ts'
-import { splunkSink } from '../forward/splunk.ts'
+import { sentinelAlert, sentinelEvent, sentinelSink } from '../forward/sentinel.ts'
+import { hecAlert, hecEvent, splunkSink } from '../forward/splunk.ts'
 import type { Alert } from '../model/alert.ts'
 import type { Config } from '../model/config.ts'
 import type { KeyEvent } from '../model/event.ts'
@@ -13,7 +13,19 @@ import type { ForwardOptions, Selection } from '../pipeline/forward.ts'
 import { type Sink, SinkFault } from '../pipeline/ports.ts'
 import { renderAlertLine } from '../render/terminal.ts'
 
-export type ConfiguredSink = Pick<ForwardOptions, 'sink' | 'selection' | 'maxWaitMs' | 'batchBytes'>
+export interface ConfiguredSink
+  extends Pick<ForwardOptions, 'sink' | 'selection' | 'maxWaitMs' | 'batchBytes'> {
+  /** Bytes of one as it is sent, before compression. */
+  readonly size: {
+    event(json: string): number
+    alert(alert: Alert): number
+  }
+}
+
+const lineSize: ConfiguredSink['size'] = {
+  event: (json) => Buffer.byteLength(json) + 1,
+  alert: (alert) => Buffer.byteLength(JSON.stringify(alert)) + 1,
+}
 
 /** An acknowledgement takes a second or more: what is delivered together must be worth the wait. */
 const ACKNOWLEDGED_BYTES = 8 * 1024 * 1024
@@ -68,7 +80,7 @@ const streamsOf = <A extends { severity: Criticality }, F extends Parameters<typ
   name: string,
   { alerts, feed }: { alerts?: A | undefined; feed?: F | undefined },
   make: (name: string, stream: A | F) => Sink,
-): ConfiguredSink[] => [
+): Pick<ConfiguredSink, 'sink' | 'selection'>[] => [
   ...(alerts === undefined ? [] : [{ sink: make(name, alerts), selection: alertsFrom(alerts.severity) }]),
   ...(feed === undefined ? [] : [{ sink: make(`${name}.feed`, feed), selection: feedOf(feed) }]),
 ]
@@ -92,7 +104,15 @@ const splunk = (
       inFlight: sink.in_flight,
       onNotice,
     }),
-  ).map((one) => ({ ...one, maxWaitMs: sink.max_wait_seconds * 1000, batchBytes: ACKNOWLEDGED_BYTES }))
+  ).map((one) => ({
+    ...one,
+    maxWaitMs: sink.max_wait_seconds * 1000,
+    batchBytes: ACKNOWLEDGED_BYTES,
+    size: {
+      event: (json) => hecEvent({ sourcetype: 'kms:event' }, json).bytes.length,
+      alert: (alert) => hecAlert({ sourcetype: 'kms:alert' }, alert).bytes.length,
+    },
+  }))
 
 const sentinel = (name: string, sink: SinkConfig<'sentinel'>): ConfiguredSink[] => {
   const { endpoint, rule, credential, authority, scope } = sink
@@ -108,7 +128,15 @@ const sentinel = (name: string, sink: SinkConfig<'sentinel'>): ConfiguredSink[] 
       inFlight: sink.in_flight,
       clock: Date.now,
     }),
-  ).map((one) => ({ ...one, maxWaitMs: sink.max_wait_seconds * 1000, batchBytes: SENTINEL_BYTES }))
+  ).map((one) => ({
+    ...one,
+    maxWaitMs: sink.max_wait_seconds * 1000,
+    batchBytes: SENTINEL_BYTES,
+    size: {
+      event: (json) => sentinelEvent(json).bytes.length + 1,
+      alert: (alert) => sentinelAlert(alert).bytes.length + 1,
+    },
+  }))
 }
 
 /** @param name as configured; a second stream of the same sink is called `NAME.feed` */
@@ -126,13 +154,20 @@ export const sinksOf = (
             ...(sink.alerts !== undefined && { alerts: sink.alerts }),
           }),
           selection: everything(sink.events !== undefined, sink.alerts !== undefined),
+          size: lineSize,
         },
       ]
     case 'console': {
       const color = process.stdout.isTTY === true && !process.env['NO_COLOR']
       const render = (alert: Alert) =>
         sink.format === 'json' ? `${JSON.stringify(alert)}\n` : renderAlertLine(alert, { color })
-      return [{ sink: consoleSink(name, process.stdout, render), selection: everything(false, true) }]
+      return [
+        {
+          sink: consoleSink(name, process.stdout, render),
+          selection: everything(false, true),
+          size: lineSize,
+        },
+      ]
     }
     case 'splunk':
       return splunk(name, sink, onNotice)

@@ -44,6 +44,8 @@ export interface Status {
           readonly unselected: number
         }
       | undefined
+    /** When something counts as delivered. */
+    readonly delivery?: string | undefined
     /** What keeps it from taking more. */
     readonly trouble?: Trouble | undefined
     readonly bytes: number
@@ -100,6 +102,7 @@ export const statusOf = (store: Store, folder: string, now: number): Status => {
               dead,
               unselected: cursor.passed,
             },
+      delivery: typeof cursor.memo['delivery'] === 'string' ? cursor.memo['delivery'] : undefined,
       trouble: troubles.get(name),
       bytes,
       oldest: oldest === undefined ? undefined : Math.round((now - oldest) / 1000),
@@ -180,6 +183,9 @@ const render = (status: Status): string => {
     table(
       ['sink', 'alerts delivered', 'pending', 'dead', 'unselected', 'events behind', 'bytes', 'oldest'],
       sinkRows,
+    ),
+    ...sinks.flatMap(({ name, delivery }) =>
+      delivery === undefined ? [] : [`  ${name}: delivered means ${delivery}`],
     ),
     ...sinks.flatMap(({ name, trouble }) =>
       trouble === undefined

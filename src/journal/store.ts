@@ -490,7 +490,7 @@ export class Store {
 
   /** Dead letters that wait to be sent again. */
   again(sink: string): StoredLetter[] {
-    return this.#all('SELECT * FROM dead WHERE again = 1 AND sink = ? ORDER BY n LIMIT 100', sink).map(
+    return this.#all('SELECT * FROM dead WHERE again = 1 AND sink = ? ORDER BY n LIMIT 1000', sink).map(
       letterOf,
     )
   }
@@ -502,17 +502,26 @@ export class Store {
     })
   }
 
-  #bury(sink: string, dead: readonly DeadLetter[], at: number): void {
+  #bury(sink: string, dead: readonly DeadLetter[], at: number, again = 0): void {
     for (const one of dead)
       this.#run(
-        'INSERT INTO dead VALUES(NULL, ?, ?, ?, ?, ?, ?, 0)',
+        'INSERT INTO dead VALUES(NULL, ?, ?, ?, ?, ?, ?, ?)',
         sink,
         one.stream,
         one.id,
         one.reason,
         one.body,
         at,
+        again,
       )
+  }
+
+  /** Has a sink send what it sent before; records who did it and why. */
+  sendAgain(sink: string, letters: readonly DeadLetter[], control: Control, at: number): void {
+    this.#atomically(() => {
+      this.#bury(sink, letters, at, 1)
+      this.#control(control, at, null)
+    })
   }
 
   /** Sends dead letters again, or removes them; records who did it and why. */
