@@ -54,10 +54,11 @@ export const testAlert = (now: number): Alert => {
   }
 }
 
-/** Asks until the sink has it, as the service does: an acknowledgement that comes late is no failure. */
+/** @returns what to tell when the sink surely has it @throws when it does not */
 const sendOne = async (sink: Sink, alert: Alert, signal: AbortSignal): Promise<string> => {
   const began = Date.now()
-  const { refused, again } = await sink.send({ events: [], alerts: [alert] }, signal)
+  const { refused, again: unsent, confirmed } = await sink.send({ events: [], alerts: [alert] }, signal)
+  const again = unsent ?? (await confirmed)
   const [letter] = refused
   if (letter !== undefined) throw new Error(`refused: ${letter.reason}`)
   if (again !== undefined) throw new Error(again.reason)

@@ -28,9 +28,9 @@ const lineSize: ConfiguredSink['size'] = {
 }
 
 /** An acknowledgement takes a second or more: what is delivered together must be worth the wait. */
-const ACKNOWLEDGED_BYTES = 8 * 1024 * 1024
+const ACKNOWLEDGED_BYTES = 2 * 1024 * 1024
 /** A few full requests at the same time. */
-const SENTINEL_BYTES = 2 * 1024 * 1024
+const SENTINEL_BYTES = 1024 * 1024
 
 const everything = (feed: boolean, alerts: boolean): Selection => ({
   feed,

@@ -3,7 +3,7 @@
  * about its own items only: a refused item leaves, its neighbors go on.
  */
 import type { Alert } from '../model/alert.ts'
-import type { DeadLetter, Delivered, Delivery } from '../pipeline/ports.ts'
+import type { Again, DeadLetter, Delivered, Delivery } from '../pipeline/ports.ts'
 
 /** One event or alert as it goes out. */
 export interface Outgoing {
@@ -13,6 +13,11 @@ export interface Outgoing {
   readonly event?: string
   readonly alert?: Alert
   readonly bytes: Buffer
+}
+
+export interface Encoder {
+  event(json: string): Outgoing
+  alert(alert: Alert): Outgoing
 }
 
 export type Outcome =
@@ -52,7 +57,7 @@ const letterOf = ({ stream, id, event, alert }: Outgoing, reason: string): DeadL
   body: event ?? JSON.stringify(alert),
 })
 
-export const deliveryOf = (items: readonly Outgoing[]): Delivery => ({
+const deliveryOf = (items: readonly Outgoing[]): Delivery => ({
   events: items.flatMap(({ event }) => event ?? []),
   alerts: items.flatMap(({ alert }) => alert ?? []),
 })
@@ -63,21 +68,46 @@ interface Part {
   readonly items: readonly Outgoing[]
 }
 
-const partsOf = (items: readonly Outgoing[], limits: PartLimits, separator: number): Part[] => {
-  const parts: Part[] = []
-  let from = 0
-  let size = 0
-  for (const [at, { bytes }] of items.entries()) {
-    const grown = size + bytes.length + separator
-    if (at > from && (grown > limits.bytes || at - from >= limits.items)) {
-      parts.push({ at: from, items: items.slice(from, at) })
-      from = at
-      size = 0
+/** Encodes a delivery part by part, when each is wanted: what is on its way leaves time to make the next. */
+const partsOf = ({ events, alerts }: Delivery, encoder: Encoder, limits: PartLimits, separator: number) => {
+  let taken = 0
+  let waiting: Outgoing | undefined
+  const next = (): Outgoing | undefined => {
+    if (waiting !== undefined) {
+      const one = waiting
+      waiting = undefined
+      return one
     }
-    size += bytes.length + separator
+    const at = taken++
+    const event = events[at]
+    if (event !== undefined) return encoder.event(event)
+    const alert = alerts[at - events.length]
+    return alert && encoder.alert(alert)
   }
-  if (from < items.length) parts.push({ at: from, items: items.slice(from) })
-  return parts
+  let from = 0
+  return {
+    next(): Part | undefined {
+      const items: Outgoing[] = []
+      let size = 0
+      for (let one = next(); one !== undefined; one = next()) {
+        const grown = size + one.bytes.length + separator
+        if (items.length > 0 && (grown > limits.bytes || items.length >= limits.items)) {
+          waiting = one
+          break
+        }
+        items.push(one)
+        size = grown
+      }
+      const part = { at: from, items }
+      from += items.length
+      return items.length === 0 ? undefined : part
+    },
+    /** What was never wanted. */
+    left: (): Delivery => ({
+      events: events.slice(from),
+      alerts: alerts.slice(Math.max(from - events.length, 0)),
+    }),
+  }
 }
 
 /**
@@ -85,23 +115,22 @@ const partsOf = (items: readonly Outgoing[], limits: PartLimits, separator: numb
  * @param send delivers one part; never throws for what another attempt may mend
  */
 export const deliverParts = async (
-  items: readonly Outgoing[],
+  delivery: Delivery,
+  encoder: Encoder,
   limits: PartLimits,
   separator: number,
   send: (items: readonly Outgoing[]) => Promise<Outcome>,
 ): Promise<Omit<Delivered, 'memo'>> => {
-  const open = partsOf(items, limits, separator)
+  const fresh = partsOf(delivery, encoder, limits, separator)
+  /** Of parts that were sent and must be sent in another form. */
+  const open: Part[] = []
   const refused: DeadLetter[] = []
   const left: Part[] = []
-  const confirming: Promise<void>[] = []
+  const confirming: Promise<readonly [Part, Confirmation]>[] = []
   let why: Retry | undefined
-  const again = (part: Part, retry: Retry) => {
-    left.push(part)
-    if (why === undefined || (retry.fault && !why.fault)) why = retry
-  }
   const confirm = (part: Part, confirmed: Promise<Confirmation> | undefined) => {
-    if (confirmed === undefined || part.items.length === 0) return
-    confirming.push(confirmed.then((end) => (end.kind === 'again' ? again(part, end) : undefined)))
+    if (confirmed !== undefined && part.items.length > 0)
+      confirming.push(confirmed.then((end) => [part, end] as const))
   }
   const deliver = async (part: Part): Promise<void> => {
     const outcome = await send(part.items)
@@ -128,22 +157,39 @@ export const deliverParts = async (
         return
       }
       case 'again':
-        again(part, outcome)
+        left.push(part)
+        if (why === undefined || (outcome.fault && !why.fault)) why = outcome
     }
   }
   const work = async () => {
-    for (let part = open.shift(); part !== undefined; part = open.shift()) {
+    for (let part = open.shift() ?? fresh.next(); part !== undefined; part = open.shift() ?? fresh.next()) {
       await deliver(part)
       if (why !== undefined) return
     }
   }
   await Promise.all(Array.from({ length: limits.inFlight }, work))
-  await Promise.all(confirming)
-  const ended = why as Retry | undefined // set inside, which the compiler does not follow
-  if (ended === undefined) return { refused }
-  const rest = [...left, ...open].sort((a, b) => a.at - b.at).flatMap((part) => part.items)
   return {
     refused,
-    again: { delivery: deliveryOf(rest), reason: ended.reason, fault: ended.fault, afterMs: ended.afterMs },
+    again: againOf(why, [...left, ...open], fresh.left()),
+    ...(confirming.length > 0 && { confirmed: Promise.all(confirming).then(unconfirmed) }),
   }
+}
+
+const againOf = (why: Retry | undefined, parts: readonly Part[], unsent?: Delivery): Again | undefined => {
+  if (why === undefined) return undefined
+  const sent = deliveryOf(parts.toSorted((a, b) => a.at - b.at).flatMap((part) => part.items))
+  const delivery = {
+    events: [...sent.events, ...(unsent?.events ?? [])],
+    alerts: [...sent.alerts, ...(unsent?.alerts ?? [])],
+  }
+  return { delivery, reason: why.reason, fault: why.fault, afterMs: why.afterMs }
+}
+
+const unconfirmed = (ends: readonly (readonly [Part, Confirmation])[]): Again | undefined => {
+  const bad = ends.flatMap(([part, end]) => (end.kind === 'again' ? [{ part, end }] : []))
+  const why = bad.find(({ end }) => end.fault) ?? bad[0]
+  return againOf(
+    why?.end,
+    bad.map(({ part }) => part),
+  )
 }

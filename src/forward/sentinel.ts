@@ -13,7 +13,7 @@ import { asimAlert, asimEvent } from '../render/asim.ts'
 import type { AzureToken } from './azure-token.ts'
 import { type Answer, httpClient, NoAnswer } from './http.ts'
 import { pace } from './pace.ts'
-import { deliverParts, type Outcome, type Outgoing } from './parts.ts'
+import { deliverParts, type Encoder, type Outcome, type Outgoing } from './parts.ts'
 
 export interface SentinelOptions {
   readonly name: string
@@ -40,7 +40,8 @@ const KEPT_CHARS = 1024
 /** https://learn.microsoft.com/azure/azure-monitor/fundamentals/service-limits: for one rule, a minute. */
 const RATE = { requests: 12_000, bytes: 2_000_000_000 }
 
-const compress = promisify(gzipCallback)
+const gzip = promisify(gzipCallback)
+const compress = (bytes: Buffer) => gzip(bytes, { level: 1 })
 
 const digested = (text: string): string =>
   `${text.slice(0, KEPT_CHARS)}… cut: ${Buffer.byteLength(text)} bytes, SHA-256 ${createHash('sha256').update(text).digest('hex')}`
@@ -133,6 +134,8 @@ export const dcrMeaning = (answer: Answer): Outcome => {
   return { kind: 'again', reason, fault: meaning === 'fault', afterMs }
 }
 
+const encoder: Encoder = { event: sentinelEvent, alert: sentinelAlert }
+
 /** One stream of one data collection rule. */
 export const sentinelSink = (options: SentinelOptions): Sink => {
   const { name, token, inFlight, clock } = options
@@ -190,10 +193,9 @@ export const sentinelSink = (options: SentinelOptions): Sink => {
       if (found.kind === 'again') throw found.fault ? new SinkFault(found.reason) : new Error(found.reason)
       return memo
     },
-    async send({ events, alerts }, signal) {
-      const items = [...events.map(sentinelEvent), ...alerts.map(sentinelAlert)]
+    async send(delivery, signal) {
       const limits = { bytes: TARGET_BYTES, items: MAX_ITEMS, inFlight: width }
-      const done = await deliverParts(items, limits, 1, (part) => post(part, signal))
+      const done = await deliverParts(delivery, encoder, limits, 1, (part) => post(part, signal))
       width = done.again === undefined ? inFlight : 1
       return { ...done, memo }
     },

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Alert } from '../model/alert.ts'
 import { messageOf } from '../model/error.ts'
 import {
+  type Again,
   type Cursor,
   type DeadLetter,
   type Delivery,
@@ -46,6 +47,10 @@ export interface ForwardOptions {
 
 const BATCH_BYTES = 1024 * 1024
 const BATCH_ALERTS = 4000
+/** Of deliveries that wait to be certain, together: a bound for memory, and for repeats after a kill. */
+const MAX_OPEN_CHARS = 24 * 1024 * 1024
+/** About as long is an alert. */
+const ALERT_CHARS = 2500
 const FIRST_WAIT_MS = 250
 const MAX_WAIT_MS = 60_000
 /** No server delays us longer than this by its word alone (reliability.md R11). */
@@ -57,6 +62,23 @@ const deliveryOf = (letters: readonly DeadLetter[]): Delivery => ({
 })
 
 const sizeOf = ({ events, alerts }: Delivery) => events.length + alerts.length
+
+const charsOf = ({ events, alerts }: Delivery) =>
+  events.reduce((sum, event) => sum + event.length, 0) + alerts.length * ALERT_CHARS
+
+interface Posted {
+  readonly refused: readonly DeadLetter[]
+  /** What must be sent again after all. */
+  readonly confirmed: Promise<readonly Again[]>
+}
+
+interface Open {
+  readonly posted: Posted
+  /** Where the sink is when this is settled. */
+  readonly cursor: Cursor
+  readonly chars: number
+  isCertain: boolean
+}
 
 interface Failure {
   readonly reason: string
@@ -118,14 +140,16 @@ export const forward = async (options: ForwardOptions, signal: AbortSignal): Pro
       }
   }
 
-  /** Sends until all of it is taken or refused. */
-  const deliver = async (delivery: Delivery): Promise<readonly DeadLetter[]> => {
+  /** Sends until all of it is taken or refused. @returns what becomes certain later, too */
+  const post = async (delivery: Delivery): Promise<Posted> => {
     const refused: DeadLetter[] = []
+    const confirming: Promise<Again | undefined>[] = []
     for (let rest = delivery; sizeOf(rest) > 0; ) {
       const sent = rest
       const done = await persist(() => sink.send(sent, signal))
-      cursor = { ...cursor, memo: done.memo }
+      memo = done.memo
       refused.push(...done.refused)
+      if (done.confirmed !== undefined) confirming.push(done.confirmed)
       if (done.again === undefined) break
       rest = done.again.delivery
       if (sizeOf(rest) < sizeOf(sent)) progressed()
@@ -134,49 +158,88 @@ export const forward = async (options: ForwardOptions, signal: AbortSignal): Pro
     await worked()
     for (const { id, reason } of refused)
       onNotice(`${sink.name} refuses ${id}: ${reason}; it is kept as a dead letter`)
-    return refused
+    return {
+      refused,
+      confirmed: Promise.all(confirming).then((ends) => ends.filter((end) => end !== undefined)),
+    }
+  }
+
+  /** Waits until all of it is certain, and sends again what is not. */
+  const confirm = async ({ refused, confirmed }: Posted): Promise<readonly DeadLetter[]> => {
+    const all = [...refused]
+    for (const again of await confirmed) {
+      await failed(again)
+      all.push(...(await confirm(await post(again.delivery))))
+    }
+    return all
+  }
+
+  /** Deliveries that are posted and not settled yet, the oldest first. */
+  const open: Open[] = []
+  const settleOldest = async () => {
+    const [oldest] = open
+    if (oldest === undefined) return
+    const refused = await confirm(oldest.posted)
+    open.shift()
+    await journal.settle(sink.name, { ...oldest.cursor, memo }, refused)
   }
 
   let cursor: Cursor = await journal.cursor(sink.name)
+  let memo = cursor.memo
   const place = (taken: boolean, kept: number) => (taken ? (kept === NOT_TAKEN ? 0 : kept) : NOT_TAKEN)
   cursor = {
     ...cursor,
     feed: place(selection.feed, cursor.feed),
     alerts: place(selection.alerts, cursor.alerts),
   }
+
+  /** Posts what lies behind the cursor. @returns whether there was anything */
+  const postNext = async (): Promise<boolean> => {
+    const blocks = selection.feed ? await journal.blocks(cursor.feed, batchBytes) : []
+    const stored = selection.alerts ? await journal.alerts(cursor.alerts, BATCH_ALERTS) : []
+    if (blocks.length === 0 && stored.length === 0) return false
+    const alerts = stored.map(({ alert }) => alert).filter(selection.wantsAlert)
+    const events = blocks.flatMap(({ items }) => items.map(({ event }) => event)).filter(selection.wantsEvent)
+    cursor = {
+      ...cursor,
+      feed: blocks.at(-1)?.seq ?? cursor.feed,
+      alerts: stored.at(-1)?.n ?? cursor.alerts,
+      passed: cursor.passed + stored.length - alerts.length,
+    }
+    const posted = await post({ events, alerts })
+    const one: Open = { posted, cursor, chars: charsOf({ events, alerts }), isCertain: false }
+    open.push(one)
+    void posted.confirmed.then(() => {
+      one.isCertain = true
+    })
+    return true
+  }
+
+  const sendLetters = async (): Promise<void> => {
+    const letters = await journal.again(sink.name)
+    if (letters.length === 0) return
+    const refused = await confirm(await post(deliveryOf(letters)))
+    await journal.settleAgain(sink.name, letters.length, refused)
+  }
+
   try {
-    cursor = { ...cursor, memo: await persist(() => sink.open(cursor.memo, signal)) }
+    memo = await persist(() => sink.open(cursor.memo, signal))
     await worked()
     await journal.trouble(sink.name, undefined) // what an earlier process left
-    await journal.settle(sink.name, cursor, [])
+    await journal.settle(sink.name, { ...cursor, memo }, [])
     for (;;) {
       signal.throwIfAborted()
       const arrived = news()
-      const letters = await journal.again(sink.name)
-      if (letters.length > 0) {
-        const refused = await deliver(deliveryOf(letters))
-        await journal.settle(sink.name, cursor, [])
-        await journal.settleAgain(sink.name, letters.length, refused)
+      await sendLetters()
+      const isNew = await postNext()
+      while (open[0]?.isCertain || open.reduce((sum, { chars }) => sum + chars, 0) > MAX_OPEN_CHARS)
+        await settleOldest()
+      if (isNew) continue
+      if (closing.aborted) {
+        while (open.length > 0) await settleOldest()
+        return
       }
-      const blocks = selection.feed ? await journal.blocks(cursor.feed, batchBytes) : []
-      const stored = selection.alerts ? await journal.alerts(cursor.alerts, BATCH_ALERTS) : []
-      if (blocks.length === 0 && stored.length === 0) {
-        if (closing.aborted) return
-        await arrived
-        continue
-      }
-      const alerts = stored.map(({ alert }) => alert).filter(selection.wantsAlert)
-      const events = blocks
-        .flatMap(({ items }) => items.map(({ event }) => event))
-        .filter(selection.wantsEvent)
-      const refused = await deliver({ events, alerts })
-      cursor = {
-        ...cursor,
-        feed: blocks.at(-1)?.seq ?? cursor.feed,
-        alerts: stored.at(-1)?.n ?? cursor.alerts,
-        passed: cursor.passed + stored.length - alerts.length,
-      }
-      await journal.settle(sink.name, cursor, refused)
+      await Promise.race([arrived, ...open.slice(0, 1).map(({ posted }) => posted.confirmed)])
     }
   } catch (cause) {
     if (!signal.aborted) throw cause

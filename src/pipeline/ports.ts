@@ -233,6 +233,11 @@ export interface Delivered {
   readonly refused: readonly DeadLetter[]
   /** What was not taken and may be later. */
   readonly again?: Again | undefined
+  /**
+   * What was taken is certain when this resolves, but for what it says must be sent again. Others may be sent in
+   * the meantime. Never rejects.
+   */
+  readonly confirmed?: Promise<Again | undefined> | undefined
 }
 
 export interface Again {

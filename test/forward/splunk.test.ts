@@ -50,12 +50,18 @@ const events = (count: number) => Array.from({ length: count }, (_, n) => eventO
 const of = (some: Partial<Delivery>): Delivery => ({ events: [], alerts: [], ...some })
 const idsIn = (hec: Hec) => hec.indexed.map(({ fields }) => fields?.['alert_id'])
 
+/** Sends once, and waits until it is certain. */
+const deliver = async (sink: Sink, delivery: Delivery) => {
+  const { refused, again, confirmed, memo } = await sink.send(delivery, signal)
+  return { refused, memo, again: again ?? (await confirmed) }
+}
+
 /** Sends until nothing is left, as the forward loop does. */
 const sendAll = async (sink: Sink, delivery: Delivery) => {
   const refused = []
   const reasons: string[] = []
   for (let rest: Delivery | undefined = delivery; rest !== undefined; ) {
-    const done = await sink.send(rest, signal)
+    const done = await deliver(sink, rest)
     refused.push(...done.refused)
     if (done.again) reasons.push(done.again.reason)
     rest = done.again?.delivery
@@ -69,7 +75,7 @@ describe('what is sent', () => {
     const alert = alertOf(1, {
       time: { first_event: '2026-03-02T09:00:00Z', last_event: '2026-03-02T09:01:00.123456789Z' },
     })
-    const done = await sink.send(of({ alerts: [alert] }), signal)
+    const done = await deliver(sink, of({ alerts: [alert] }))
     expect(done.again).toBeUndefined()
     const [one] = hec.indexed
     expect(one).toMatchObject({
@@ -108,7 +114,7 @@ describe('what is sent', () => {
 
   test('an event, with gzip', async () => {
     const { hec, sink } = await start({}, { sourcetype: 'kms:event', gzip: true })
-    await sink.send(of({ events: events(20) }), signal)
+    await deliver(sink, of({ events: events(20) }))
     expect(hec.headers[0]?.['content-encoding']).toBe('gzip')
     expect(hec.indexed).toHaveLength(20)
     expect(hec.indexed[0]).toMatchObject({
@@ -201,7 +207,7 @@ describe('every code', () => {
     async (code, status, takes, more, expected) => {
       const { hec, sink, notices } = await start()
       hec.behave = once({ status, takes, body: { text: 'as told', code, ...more } })
-      const first = await sink.send(of({ alerts: alerts(3) }), signal)
+      const first = await deliver(sink, of({ alerts: alerts(3) }))
       const rest = first.again && (await sendAll(sink, first.again.delivery))
       const refused = [...first.refused, ...(rest?.refused ?? [])]
       const ids = idsIn(hec)
@@ -243,13 +249,13 @@ describe('every code', () => {
   ])('status %i with %s: sent again, a fault: %s', async (status, body, fault) => {
     const { hec, sink } = await start()
     hec.behave = once({ status, body })
-    const first = await sink.send(of({ alerts: alerts(2) }), signal)
+    const first = await deliver(sink, of({ alerts: alerts(2) }))
     expect(first.again).toMatchObject({ fault, delivery: { alerts: alerts(2) } })
     expect(first.again?.reason.length).toBeLessThan(300)
     await sendAll(sink, alertsOf(first))
     expect(idsIn(hec)).toEqual(alerts(2).map(({ alert_id }) => alert_id))
   })
-  const alertsOf = (done: Awaited<ReturnType<Sink['send']>>) => done.again?.delivery ?? of({})
+  const alertsOf = (done: Awaited<ReturnType<typeof deliver>>) => done.again?.delivery ?? of({})
 })
 
 describe('a body that is too large', () => {
@@ -311,7 +317,7 @@ describe('a connection that ends', () => {
   test('nothing listens: the address is named', async () => {
     const { hec, sink } = await start()
     await hec.close()
-    const done = await sink.send(of({ alerts: alerts(1) }), signal)
+    const done = await deliver(sink, of({ alerts: alerts(1) }))
     expect(done.again?.reason).toMatch(/the address is wrong or nothing listens: 127\.0\.0\.1:\d+/)
     expect(done.again?.fault).toBe(false)
   })
@@ -321,7 +327,7 @@ describe('acknowledgement', () => {
   test('is waited for, and asked less and less often', async () => {
     const { hec, sink } = await start({ ackMs: 1500 })
     const began = Date.now()
-    const done = await sink.send(of({ alerts: alerts(3) }), signal)
+    const done = await deliver(sink, of({ alerts: alerts(3) }))
     expect(done.again).toBeUndefined()
     expect(Date.now() - began).toBeGreaterThanOrEqual(1500)
     expect(hec.polls.length).toBeLessThanOrEqual(6)
@@ -331,7 +337,7 @@ describe('acknowledgement', () => {
 
   test('requests go on while earlier ones wait for theirs', async () => {
     const { hec, sink } = await start({ ackMs: 1000 }, { inFlight: 1 })
-    await sink.send(of({ alerts: alerts(1500) }), signal)
+    await deliver(sink, of({ alerts: alerts(1500) }))
     const [first, , third] = hec.requests.map(({ at }) => at)
     expect((third ?? 0) - (first ?? 0)).toBeLessThan(900)
   })
@@ -346,7 +352,7 @@ describe('acknowledgement', () => {
 
   test('never given: sent again', async () => {
     const { hec, sink } = await start({ ackMs: 1e9 }, { ackMs: 500 })
-    const done = await sink.send(of({ alerts: alerts(1) }), signal)
+    const done = await deliver(sink, of({ alerts: alerts(1) }))
     expect(done.again?.reason).toContain('do not acknowledge in time')
     expect(hec.requests).toHaveLength(1)
   })
@@ -358,7 +364,7 @@ describe('acknowledgement', () => {
   ])('questions answered %i are asked again, nothing is sent again', async (status, body) => {
     const { hec, sink } = await start()
     hec.behave = (kind, number) => (kind === 'ack' && number < 2 ? { status, body } : undefined)
-    const done = await sink.send(of({ alerts: alerts(1) }), signal)
+    const done = await deliver(sink, of({ alerts: alerts(1) }))
     expect(done.again).toBeUndefined()
     expect(hec.requests).toHaveLength(1)
   })
@@ -367,7 +373,7 @@ describe('acknowledgement', () => {
     const { sink, notices } = await start({ ack: false })
     expect(await sink.open({}, signal)).toEqual({ delivery: 'taken by the collector' })
     expect(notices).toEqual([expect.stringContaining('enable useACK')])
-    expect((await sink.send(of({ alerts: alerts(1) }), signal)).again).toBeUndefined()
+    expect((await deliver(sink, of({ alerts: alerts(1) }))).again).toBeUndefined()
   })
 
   test('off at the server: required does not begin', async () => {
@@ -405,9 +411,9 @@ test('a busy server is asked by one request at a time', async () => {
     kind === 'event' && hec.requests.length <= 6
       ? { status: 429, body: { text: 'HEC queue is at capacity', code: 26 }, headers: { 'retry-after': '2' } }
       : undefined
-  const first = await sink.send(of({ alerts: alerts(2000) }), signal)
+  const first = await deliver(sink, of({ alerts: alerts(2000) }))
   expect(first.again?.afterMs).toBe(2000)
   const asked = hec.requests.length
-  await sink.send(first.again?.delivery ?? of({}), signal)
+  await deliver(sink, first.again?.delivery ?? of({}))
   expect(hec.requests.length - asked).toBe(1)
 })
