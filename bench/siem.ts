@@ -270,28 +270,27 @@ const down = async (records: number) => {
       if ((await healthy.ask('counts')).waits.length === waits.length) return waits
     }
   }
-  await write(RATE, 5 * RATE) // warms up
-  await settled()
+  /** Highest resident memory while records come at ten times the rate, and until the healthy one has them all. */
+  const flooded = async (count: number) => {
+    let highest = 0
+    const timer = setInterval(() => {
+      highest = Math.max(highest, residentOf(child.pid))
+    }, 250)
+    const total = await write(10 * RATE, count)
+    await settled()
+    clearInterval(timer)
+    return { highest, total }
+  }
+  await flooded(100 * RATE) // warms up
   await healthy.ask('forget')
   await write(RATE, CALM)
   const before = await settled()
+  const { highest: memory } = await flooded(200 * RATE)
   await sick.ask('down')
   await healthy.ask('forget')
   await write(RATE, CALM)
   const during = await settled()
-  const memory = residentOf(child.pid)
-  let highest = memory
-  const timer = setInterval(() => {
-    highest = Math.max(highest, residentOf(child.pid))
-  }, 500)
-  const total = await write(10 * RATE, Math.max(records - CALM, 0))
-  for (let seen = 0; ; ) {
-    const { distinct } = await healthy.ask('counts')
-    if (distinct === seen) break
-    seen = distinct
-    await sleep(3000)
-  }
-  clearInterval(timer)
+  const { highest, total } = await flooded(records)
   const { refused } = await sick.ask('up')
   let counts = await sick.ask('counts')
   const all = total + Math.ceil(total / 20)

@@ -8,7 +8,12 @@ import { hecAlert, hecEvent, splunkSink } from '../forward/splunk.ts'
 import type { Alert } from '../model/alert.ts'
 import type { Config } from '../model/config.ts'
 import type { KeyEvent } from '../model/event.ts'
-import { type Criticality, criticalities, type OperationCategory } from '../model/operations.ts'
+import {
+  categories as allCategories,
+  type Criticality,
+  criticalities,
+  type OperationCategory,
+} from '../model/operations.ts'
 import type { ForwardOptions, Selection } from '../pipeline/forward.ts'
 import { type Sink, SinkFault } from '../pipeline/ports.ts'
 import { renderAlertLine } from '../render/terminal.ts'
@@ -62,6 +67,8 @@ interface FeedConfig {
 }
 
 const feedOf = ({ criticality, categories }: FeedConfig): Selection => {
+  if (criticality === 'info' && allCategories.every((one) => categories.includes(one)))
+    return everything(true, false)
   const wants = atLeast(criticality)
   const all = new Set(categories)
   return {

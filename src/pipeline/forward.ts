@@ -2,7 +2,7 @@
  * Forward: what the journal holds goes to one sink, from where it was left. Each sink has a cursor of its own, so a
  * sink that is down delays no other; it is tried again for ever, further and further apart.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout } from 'node:timers/promises'
 import type { Alert } from '../model/alert.ts'
 import { messageOf } from '../model/error.ts'
 import {
@@ -36,6 +36,8 @@ export interface ForwardOptions {
   readonly random: () => number
   /** Milliseconds since 1970. */
   readonly clock: () => number
+  /** Lets time pass. */
+  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>
   /** Attempts are at most this far apart. */
   readonly maxWaitMs?: number | undefined
   /** Bytes of blocks that are delivered together. */
@@ -62,6 +64,8 @@ const deliveryOf = (letters: readonly DeadLetter[]): Delivery => ({
 })
 
 const sizeOf = ({ events, alerts }: Delivery) => events.length + alerts.length
+
+const pass = (ms: number, signal: AbortSignal) => setTimeout(ms, undefined, { signal })
 
 const charsOf = ({ events, alerts }: Delivery) =>
   events.reduce((sum, event) => sum + event.length, 0) + alerts.length * ALERT_CHARS
@@ -91,7 +95,7 @@ interface Failure {
  * operator must correct is tried at the longest distance. Tells once when it begins, changes and ends.
  */
 const patience = (options: ForwardOptions, signal: AbortSignal) => {
-  const { sink, journal, random, clock, onNotice, maxWaitMs = MAX_WAIT_MS } = options
+  const { sink, journal, random, clock, onNotice, maxWaitMs = MAX_WAIT_MS, sleep = pass } = options
   let wait = 0
   let since = 0
   let told: string | undefined
@@ -109,7 +113,7 @@ const patience = (options: ForwardOptions, signal: AbortSignal) => {
         await journal.trouble(sink.name, { since, reason, fault })
       }
       told = reason
-      await sleep(pause, undefined, { signal })
+      await sleep(pause, signal)
     },
     progressed() {
       wait = 0
@@ -223,6 +227,7 @@ export const forward = async (options: ForwardOptions, signal: AbortSignal): Pro
   }
 
   try {
+    await journal.settle(sink.name, cursor, []) // from now on nothing it has not passed is trimmed
     memo = await persist(() => sink.open(cursor.memo, signal))
     await worked()
     await journal.trouble(sink.name, undefined) // what an earlier process left
