@@ -148,6 +148,33 @@ test('a token in a file is read again when it is refused', async () => {
   await siem.close()
 })
 
+test('a stream that is behind by the whole budget stops the reading, and nothing is dropped', async () => {
+  const records = 60_000
+  const { siem, one, begin, stop, status } = await running(records, { journal: { budget_bytes: 200_000 } })
+  siem.hec.behave = () => ({ status: 503, body: { text: 'Server is busy', code: 9 } })
+  const ended = begin()
+  await eventually('there is a journal', () => existsSync(join(one.data, 'journal.db')))
+  await sleep(5000)
+  const received = () => status().feeds.reduce((sum, feed) => sum + feed.received, 0)
+  const held = received()
+  expect(held).toBeGreaterThan(0)
+  expect(held).toBeLessThan(records)
+  await sleep(1000)
+  expect(received()).toBe(held)
+  siem.hec.behave = () => undefined
+  for (const where of ['splunk', 'sentinel'] as const)
+    await eventually(
+      `${where} has the feed`,
+      () => distinct(siem.arrived(where, 'feed'), 'event_id') === records,
+    )
+  stop()
+  const { code, log } = await ended
+  expect(code, log).toBe(0)
+  expect(log).toMatch(/sinks are behind by \d+ bytes, the whole budget: reading stops until they catch up/)
+  one.remove()
+  await siem.close()
+})
+
 interface OtlpValue {
   readonly stringValue?: string
   readonly kvlistValue?: { readonly values: readonly OtlpPair[] }
