@@ -15,14 +15,7 @@ export interface Answer {
 }
 
 /** It ended without an answer. Whatever of the body had left may have been taken. */
-export class NoAnswer extends Error {
-  /** No byte reached the other side. */
-  readonly isClean: boolean
-  constructor(message: string, isClean: boolean, options: ErrorOptions) {
-    super(message, options)
-    this.isClean = isClean
-  }
-}
+export class NoAnswer extends Error {}
 
 export interface Post {
   readonly method?: 'POST' | 'GET'
@@ -84,8 +77,13 @@ const read = async (response: IncomingMessage): Promise<string> => {
 /**
  * Keeps connections open. Proxies are taken from HTTPS_PROXY and NO_PROXY, as other programs do.
  * @param caFile PEM of an authority that is trusted beside the usual ones
+ * @param timeoutMs silence after which an attempt ends
  */
-export const httpClient = (caFile: string | undefined, connections: number): HttpClient => {
+export const httpClient = (
+  caFile: string | undefined,
+  connections: number,
+  timeoutMs = TIMEOUT_MS,
+): HttpClient => {
   const options = { keepAlive: true, maxSockets: connections, proxyEnv: process.env }
   const secure = new Agent({
     ...options,
@@ -96,8 +94,7 @@ export const httpClient = (caFile: string | undefined, connections: number): Htt
   return {
     send: (url, { method = 'POST', headers = {}, body }, signal) =>
       new Promise((resolve, reject) => {
-        let connected = false
-        const fail = (cause: unknown) => reject(new NoAnswer(explained(cause, url), !connected, { cause }))
+        const fail = (cause: unknown) => reject(new NoAnswer(explained(cause, url), { cause }))
         const common = {
           method,
           headers: { ...headers, ...(body && { 'content-length': body.length }) },
@@ -107,12 +104,7 @@ export const httpClient = (caFile: string | undefined, connections: number): Htt
           url.protocol === 'https:'
             ? request(url, { ...common, agent: secure })
             : plainRequest(url, { ...common, agent: plain })
-        call.setTimeout(TIMEOUT_MS, () => call.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)))
-        call.on('socket', (socket) => {
-          const ready = url.protocol === 'https:' ? 'secureConnect' : 'connect'
-          if (call.reusedSocket) connected = true
-          else socket.once(ready, () => (connected = true))
-        })
+        call.setTimeout(timeoutMs, () => call.destroy(new Error(`nothing within ${timeoutMs / 1000} s`)))
         call.on('error', fail)
         call.on('response', (response) => {
           read(response).then(
