@@ -25,7 +25,8 @@ const count = (text: string) => {
   for (let at = text.indexOf('{"time":'); at >= 0; ) {
     const end = text.indexOf('{"time":', at + 8)
     const one = text.slice(at, end < 0 ? undefined : end)
-    const id = /"(?:alert_id|event_id)":"([0-9a-f]{32})"/.exec(one)?.[1] ?? ''
+    const hex = /"(?:alert_id|event_id)":"([0-9a-f]{32})"/.exec(one)?.[1] ?? ''
+    const id = Buffer.from(hex, 'hex').toString('latin1') // a copy: a part of a text would keep all of it
     if (!ids.has(id)) {
       ids.set(id, now)
       const time = /^\{"time":([\d.]+)/.exec(one)?.[1]
@@ -70,7 +71,10 @@ process.on('message', (message: string) => {
     first = 0
     objects = 0
   }
-  if (message === 'ids') return void process.send?.({ ids: [...ids.keys()] })
+  if (message === 'ids')
+    return void process.send?.({
+      ids: [...ids.keys()].map((id) => Buffer.from(id, 'latin1').toString('hex')),
+    })
   if (message === 'forget') waits.length = 0
   process.send?.({ objects, requests, refused, bytes, first, last, distinct: ids.size, waits })
 })

@@ -52,7 +52,10 @@ interface Collector {
 }
 
 const collector = async (core?: number): Promise<Collector> => {
-  const child = fork(join(import.meta.dirname, 'hec-server.ts'), { stdio: 'inherit' })
+  const child = fork(join(import.meta.dirname, 'hec-server.ts'), {
+    stdio: 'inherit',
+    execArgv: ['--max-old-space-size=6000'],
+  })
   children.push(child)
   const told = () => new Promise<unknown>((resolve) => child.once('message', resolve))
   const { port } = (await told()) as { port: number }

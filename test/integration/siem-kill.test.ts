@@ -115,8 +115,8 @@ test(`${kills} kills over ${records} records while both misbehave (seed ${seed})
       expect(distinct(feed), `feed in ${where}`).toEqual(expected.feed)
       repeats[`${where} alerts`] = alerts.length - expected.alerts.length
       repeats[`${where} feed`] = feed.length - expected.feed.length
-      // a batch is at most 4,000 alerts, and 8 MiB of blocks
-      expect(repeats[`${where} alerts`]).toBeLessThanOrEqual((kills + misbehaved) * 4000)
+      // what waits for acknowledgement together is at most 24 MiB, counted as 2,500 bytes an alert
+      expect(repeats[`${where} alerts`]).toBeLessThanOrEqual((kills + misbehaved) * 10_067)
     }
     const killed = Object.entries(hits).reduce(
       (sum, [kind, count]) => (kind === 'ran to its end' ? sum : sum + count),
