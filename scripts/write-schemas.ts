@@ -9,6 +9,7 @@ import { ALERT_SCHEMA_VERSION, alert } from '../src/model/alert.ts'
 import { config } from '../src/model/config.ts'
 import { casesDocument, correlationDocument, ruleDocument } from '../src/model/detector.ts'
 import { EVENT_SCHEMA_VERSION, keyEvent } from '../src/model/event.ts'
+import { knowledge } from '../src/model/knowledge.ts'
 import { operations } from '../src/model/operations.ts'
 import { REJECTION_SCHEMA_VERSION, rejection } from '../src/model/outcome.ts'
 
@@ -19,6 +20,7 @@ const published = {
   [ALERT_SCHEMA_VERSION]: alert,
   [REJECTION_SCHEMA_VERSION]: rejection,
   'keytrail.config': config,
+  'keytrail.knowledge': knowledge,
   'keytrail.rule': ruleDocument,
   'keytrail.correlation': correlationDocument,
   'keytrail.cases': casesDocument,

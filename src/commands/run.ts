@@ -1,6 +1,7 @@
 /** `keytrail run`: the service. Reads its sources, judges, keeps a journal, and forwards to its sinks. */
 import { loadConfig } from '../config/config.ts'
 import { loadDetectors } from '../config/detectors.ts'
+import { type KnowledgeFile, loadKnowledge } from '../config/knowledge.ts'
 import { packageVersion } from '../config/paths.ts'
 import { readSecret, Secret } from '../config/secrets.ts'
 import { followFiles } from '../ingest/follow.ts'
@@ -8,12 +9,13 @@ import type { RecordedDetectors } from '../journal/rejudge.ts'
 import { sqliteJournal } from '../journal/sqlite.ts'
 import type { Config } from '../model/config.ts'
 import { KeytrailError } from '../model/error.ts'
+import type { Knowledge } from '../model/knowledge.ts'
 import { canonical } from '../normalize/json.ts'
 import { sha256 } from '../normalize/text.ts'
 import { forward } from '../pipeline/forward.ts'
 import { type LiveJudge, liveJudge } from '../pipeline/live-judge.ts'
 import { runLoop } from '../pipeline/loop.ts'
-import { recordNormalizer } from '../pipeline/normalize-record.ts'
+import { type RecordNormalizer, recordNormalizer } from '../pipeline/normalize-record.ts'
 import type { Commit, Control, Journal, Source } from '../pipeline/ports.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
@@ -80,12 +82,35 @@ const chosenDetectors = ({ detectors: { folders, default: withOwn, disable } }: 
   return { detectors: detectors.filter(({ facts }) => !disable.includes(facts.id)), files, disable }
 }
 
-/** Commits that the operator caused: start, configuration, and detectors when they changed. */
+const knowledgeControl = (files: readonly KnowledgeFile[]): Control => ({
+  kind: 'knowledge',
+  ordered: true,
+  who: operator(),
+  body: JSON.stringify({ hash: sha256(JSON.stringify(files)), files }),
+})
+
+/** Normalizes with what is known now; another knowledge may take its place between two batches. */
+const learningNormalizer = (config: Config, first: Knowledge) => {
+  const make = (known: Knowledge) => recordNormalizer(config, undefined, known)
+  let now = make(first)
+  const normalize: RecordNormalizer = Object.assign((...all: Parameters<RecordNormalizer>) => now(...all), {
+    glance: (...all: Parameters<RecordNormalizer['glance']>) => now.glance(...all),
+  })
+  return {
+    normalize,
+    learn(known: Knowledge) {
+      now = make(known)
+    },
+  }
+}
+
+/** Commits that the operator caused: start, configuration, detectors and knowledge. */
 const begin = async (
   journal: Journal,
   judge: LiveJudge,
   config: Config,
   set: ReturnType<typeof chosenDetectors>,
+  knowledge: readonly KnowledgeFile[],
 ) => {
   const hash = sha256(canonical(config) ?? '')
   await journal.commit(
@@ -98,6 +123,7 @@ const begin = async (
       },
       { kind: 'configuration', ordered: false, who: operator(), body: JSON.stringify({ hash, config }) },
       detectorsControl(set),
+      ...(knowledge.length > 0 ? [knowledgeControl(knowledge)] : []),
     ]),
   )
 }
@@ -138,9 +164,10 @@ const serve = async (
   signal: AbortSignal,
 ): Promise<number> => {
   const set = chosenDetectors(config)
-  const normalize = recordNormalizer(config, undefined)
+  const { known, files } = loadKnowledge(config.knowledge)
+  const { normalize, learn } = learningNormalizer(config, known)
   const judge = liveJudge(journal, normalize, set.detectors, (text) => log.warn(text))
-  await begin(journal, judge, config, set)
+  await begin(journal, judge, config, set, files)
 
   const news = bell()
   const stopping = new AbortController()
@@ -178,11 +205,19 @@ const serve = async (
   const acts: (() => Commit)[] = []
   const reload = () => {
     try {
-      const next = chosenDetectors(loadConfig(options.config, true))
-      acts.push(() => judge.record(Date.now(), [detectorsControl(next)], next.detectors))
-      log.info(`${next.detectors.length} detectors loaded again`)
+      const changed = loadConfig(options.config, true)
+      const next = chosenDetectors(changed)
+      const learned = loadKnowledge(changed.knowledge)
+      acts.push(() => {
+        learn(learned.known)
+        const control = [detectorsControl(next), knowledgeControl(learned.files)]
+        return judge.record(Date.now(), control, next.detectors)
+      })
+      log.info(
+        `${next.detectors.length} detectors and ${learned.files.length} files of knowledge loaded again`,
+      )
     } catch (cause) {
-      log.error(`the detectors are not loaded again, the running set stays: ${String(cause)}`)
+      log.error(`detectors and knowledge are not loaded again, the running ones stay: ${String(cause)}`)
     }
   }
   process.on('SIGHUP', reload)

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { loadConfig } from '../config/config.ts'
 import { loadDetectors } from '../config/detectors.ts'
+import { loadKnowledge } from '../config/knowledge.ts'
 import { packageVersion } from '../config/paths.ts'
 import { type LineWriter, ndjsonFile } from '../forward/ndjson.ts'
 import { findFiles } from '../ingest/files.ts'
@@ -195,7 +196,7 @@ export const scan = async (
     let worst = -1
     const lives = timelines()
     const judging = judge(
-      recordNormalizer(config, options.format),
+      recordNormalizer(config, options.format, loadKnowledge(config.knowledge).known),
       detectors,
       (alert) => {
         byDetector.set(alert.detector.id, (byDetector.get(alert.detector.id) ?? 0) + 1)

@@ -9,6 +9,7 @@ import type { Alert } from '../model/alert.ts'
 import { defaultConfig } from '../model/config.ts'
 import { casesDocument } from '../model/detector.ts'
 import { KeytrailError } from '../model/error.ts'
+import type { Knowledge } from '../model/knowledge.ts'
 import { intake, type Kept } from '../pipeline/intake.ts'
 import { judge } from '../pipeline/judge.ts'
 import { recordNormalizer } from '../pipeline/normalize-record.ts'
@@ -19,7 +20,7 @@ export interface TestOptions {
 }
 
 /** Judges records as `scan` would, with one detector, whatever its status. */
-const alertsOf = (detector: Detector, records: readonly unknown[]): Alert[] => {
+const alertsOf = (detector: Detector, records: readonly unknown[], known?: Knowledge): Alert[] => {
   const kept: Kept[] = []
   const reader = intake(
     {
@@ -37,7 +38,7 @@ const alertsOf = (detector: Detector, records: readonly unknown[]): Alert[] => {
   const alerts: Alert[] = []
   const stable: Detector = { ...detector, facts: { ...detector.facts, experimental: false } }
   const judging = judge(
-    recordNormalizer(defaultConfig, undefined),
+    recordNormalizer(defaultConfig, undefined, known),
     [stable],
     (alert) => alerts.push(alert),
     () => {},
@@ -66,7 +67,9 @@ const testFile = (path: string): Tested[] => {
   const documents = files.map((name) => readCases(join(folder, name)))
   return detectors.map((detector) => ({
     id: detector.facts.id,
-    results: documents.flatMap((document) => runCases(document, (records) => alertsOf(detector, records))),
+    results: documents.flatMap((document) =>
+      runCases(document, (records) => alertsOf(detector, records, document.knowledge)),
+    ),
   }))
 }
 

@@ -10,6 +10,7 @@ import { type Config, config, defaultConfig, SECRET } from '../model/config.ts'
 import { KeytrailError, messageOf } from '../model/error.ts'
 import { isObject, list, object } from '../normalize/json.ts'
 import { loadDetectors } from './detectors.ts'
+import { loadKnowledge } from './knowledge.ts'
 import { readSecret } from './secrets.ts'
 
 interface Mistake {
@@ -122,6 +123,17 @@ const ofDetectors = (body: unknown): Mistake[] => {
   return mistakes
 }
 
+const ofKnowledge = (body: unknown): Mistake[] =>
+  list(object(body)['knowledge']).flatMap((path, at) => {
+    if (typeof path !== 'string') return []
+    try {
+      loadKnowledge([path])
+      return []
+    } catch (cause) {
+      return [{ path: ['knowledge', at], message: messageOf(cause) }]
+    }
+  })
+
 /**
  * @param whole also look for secrets, paths and detectors, as `run` needs them
  * @throws KeytrailError `config.invalid`, with all mistakes in its message
@@ -152,7 +164,7 @@ export const loadConfig = (path: string | undefined, whole = false): Config => {
   const checked = config.safeParse(body)
   const mistakes = [
     ...(checked.success ? [] : checked.error.issues.flatMap(ofSchema)),
-    ...(whole ? [...ofSecrets(body), ...ofPaths(body), ...ofDetectors(body)] : []),
+    ...(whole ? [...ofSecrets(body), ...ofPaths(body), ...ofDetectors(body), ...ofKnowledge(body)] : []),
   ]
   if (checked.success && mistakes.length === 0) return checked.data
   const placed = mistakes.map((one) => ({

@@ -231,6 +231,11 @@ export const config = z
       .enum(['debug', 'info', 'warn', 'error'])
       .describe('least severity of what is logged on standard error')
       .default('info'),
+    knowledge: z
+      .array(path('file of knowledge, YAML or CSV'))
+      .max(100)
+      .describe('what you know and no log says: labels of keys, callers and accounts, own accounts, partners')
+      .default([]),
     ingest_path: z
       .array(pattern('name or ARN of a log bucket, log group, rule or destination'))
       .max(1000)

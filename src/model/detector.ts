@@ -3,6 +3,7 @@
  * Sigma specification 2.1: https://sigmahq.io/sigma-specification/
  */
 import { z } from 'zod'
+import { knowledge } from './knowledge.ts'
 
 export const levels = ['informational', 'low', 'medium', 'high', 'critical'] as const
 export const statuses = ['stable', 'test', 'experimental', 'deprecated', 'unsupported'] as const
@@ -142,6 +143,7 @@ export const casesDocument = z
       .enum(['cloudtrail', 'key_vault', 'azure_activity', 'entra', 'gcp_audit'])
       .describe('format of the records'),
     base: z.record(z.string(), z.unknown()).describe('one calm record; each case states only what differs'),
+    knowledge: knowledge.optional(),
     cases: z
       .array(
         z.strictObject({

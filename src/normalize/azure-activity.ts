@@ -4,6 +4,7 @@
  * Record fields: Azure Monitor, "Azure Activity log event schema".
  */
 import type { KeyEvent } from '../model/event.ts'
+import { wildcardMatch } from '../model/wildcard.ts'
 import {
   type Change,
   changed,
@@ -30,7 +31,6 @@ import {
 } from './azure-record.ts'
 import { type Format, rejected, skipped } from './format.ts'
 import { isObject, type Json, string } from './json.ts'
-import { wildcardMatch } from './key-policy.ts'
 import { as, type Mapping } from './mapping.ts'
 import { type Cuts, field } from './text.ts'
 

@@ -3,8 +3,8 @@
  * Shapes of `userIdentity`: CloudTrail user guide, "CloudTrail userIdentity element".
  */
 import type { KeyEvent } from '../model/event.ts'
+import { wildcardMatch } from '../model/wildcard.ts'
 import { type Json, object, string } from './json.ts'
-import { wildcardMatch } from './key-policy.ts'
 import { type Cuts, field, utc } from './text.ts'
 
 type Actor = KeyEvent['actor']

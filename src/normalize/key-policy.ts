@@ -6,6 +6,8 @@
  * back from strangers. What counts as tying follows the list AWS gives for "public" bucket policies
  * (Amazon S3 user guide, "The meaning of public"), with the KMS condition key kms:CallerAccount.
  */
+
+import { wildcardMatch } from '../model/wildcard.ts'
 import { awsSources } from './aws-operations.ts'
 import { isObject, type Json, strings } from './json.ts'
 
@@ -36,29 +38,6 @@ export const sensitiveActions: readonly string[] = [
   'kms:reencryptfrom',
   'kms:reencryptto',
 ]
-
-/** `*` and `?` patterns without backtracking over more than one star. */
-export const wildcardMatch = (pattern: string, text: string): boolean => {
-  let p = 0
-  let t = 0
-  let star = -1
-  let retry = 0
-  while (t < text.length) {
-    const c = pattern[p]
-    if (c === '*') {
-      star = p++
-      retry = t
-    } else if (c === '?' || c === text[t]) {
-      p++
-      t++
-    } else if (star >= 0) {
-      p = star + 1
-      t = ++retry
-    } else return false
-  }
-  while (pattern[p] === '*') p++
-  return p === pattern.length
-}
 
 const covered = (patterns: readonly string[], action: string) =>
   patterns.some((pattern) => wildcardMatch(pattern.toLowerCase(), action))

@@ -1,0 +1,78 @@
+/** Reads files of knowledge: YAML with all of it, or CSV with labels. Every mistake ends with its place. */
+import { readFileSync } from 'node:fs'
+import { parse as parseCsv } from 'csv-parse/sync'
+import { parse as parseYaml } from 'yaml'
+import { KeytrailError, messageOf } from '../model/error.ts'
+import { type Knowledge, knowledge } from '../model/knowledge.ts'
+
+export interface KnowledgeFile {
+  readonly path: string
+  readonly text: string
+}
+
+const invalid = (path: string, what: string, cause?: unknown) =>
+  new KeytrailError('config.invalid', `${path}: ${what}`, { cause })
+
+const OWN_COLUMNS = ['kind', 'match', 'from', 'until']
+
+/** Columns: kind, match, from, until; every other one is a label, and an empty cell none. */
+const ofCsv = (path: string, text: string): unknown => {
+  let rows: Record<string, string>[]
+  try {
+    rows = parseCsv(text, { columns: true, trim: true, bom: true, skip_empty_lines: true }) as typeof rows // as `columns` says
+  } catch (cause) {
+    throw invalid(path, messageOf(cause), cause)
+  }
+  return {
+    labels: rows.map((row) => {
+      const { kind, match, from, until } = row
+      const labels = Object.entries(row).filter(
+        ([name, value]) => !OWN_COLUMNS.includes(name) && value !== '',
+      )
+      return {
+        kind,
+        match,
+        labels: Object.fromEntries(labels),
+        ...(from && { from }),
+        ...(until && { until }),
+      }
+    }),
+  }
+}
+
+const ofYaml = (path: string, text: string): unknown => {
+  try {
+    return parseYaml(text, { schema: 'core', merge: false, uniqueKeys: true }) ?? {}
+  } catch (cause) {
+    throw invalid(path, messageOf(cause), cause)
+  }
+}
+
+/**
+ * Later files add to earlier ones.
+ * @throws KeytrailError `config.invalid`
+ */
+export const loadKnowledge = (
+  paths: readonly string[],
+): { readonly known: Knowledge; readonly files: readonly KnowledgeFile[] } => {
+  const files = paths.map((path) => {
+    try {
+      return { path, text: readFileSync(path, 'utf8') }
+    } catch (cause) {
+      throw invalid(path, `cannot read it: ${messageOf(cause)}`, cause)
+    }
+  })
+  const all = files.map(({ path, text }) => {
+    const checked = knowledge.safeParse(path.endsWith('.csv') ? ofCsv(path, text) : ofYaml(path, text))
+    if (checked.success) return checked.data
+    const [issue] = checked.error.issues
+    const row = path.endsWith('.csv') ? ` (row ${Number(issue?.path[1]) + 1})` : ''
+    throw invalid(path, `${issue?.path.join('.')}${row}: ${issue?.message}`)
+  })
+  const known: Knowledge = {
+    labels: all.flatMap(({ labels }) => labels),
+    own_accounts: all.flatMap(({ own_accounts }) => own_accounts),
+    partners: all.flatMap(({ partners }) => partners),
+  }
+  return { known, files }
+}

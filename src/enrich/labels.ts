@@ -1,0 +1,88 @@
+/** Labels of an event from what the operator knows, as it held at the time of the event. */
+import type { KeyEvent } from '../model/event.ts'
+import type { Knowledge } from '../model/knowledge.ts'
+import { wildcardMatch } from '../model/wildcard.ts'
+
+type Labeled = Knowledge['labels'][number]
+
+export type LabelsOf = (event: KeyEvent) => Readonly<Record<string, string>> | undefined
+
+interface Effective {
+  readonly from?: string | undefined
+  readonly until?: string | undefined
+}
+
+/** Times are compared as texts of the same form: a day is its first moment. */
+const instant = (text: string) => (text.length === 10 ? `${text}T00:00` : text.replace(/Z$/, ''))
+
+const holdsAt = ({ from, until }: Effective, time: string): boolean =>
+  (from === undefined || time >= instant(from)) && (until === undefined || time < instant(until))
+
+/** Finds what is said about an id: quickly where it is named, one by one where a pattern may match. */
+const indexOf = (all: readonly Labeled[]) => {
+  const exact = new Map<string, [number, Labeled][]>()
+  const patterns: [number, Labeled][] = []
+  for (const [place, one] of all.entries()) {
+    const key = one.match.toLowerCase()
+    if (key.includes('*')) patterns.push([place, one])
+    else exact.set(key, [...(exact.get(key) ?? []), [place, one]])
+  }
+  return (id: string | undefined, time: string): Record<string, string> => {
+    if (id === undefined) return {}
+    const key = id.toLowerCase()
+    const found = [
+      ...(exact.get(key) ?? []),
+      ...patterns.filter(([, one]) => wildcardMatch(one.match.toLowerCase(), key)),
+    ]
+    return Object.assign(
+      {},
+      ...found
+        .filter(([, one]) => holdsAt(one, time))
+        .sort(([a], [b]) => a - b)
+        .map(([, one]) => one.labels),
+    ) as Record<string, string>
+  }
+}
+
+const prefixed = (labels: Readonly<Record<string, string>>) =>
+  Object.fromEntries(Object.entries(labels).map(([name, value]) => [`caller_${name}`, value]))
+
+/** Where the caller of a foreign account stands: ours, a partner, or neither. Unknown without a list of our own. */
+const relationOf = (known: Knowledge) => {
+  const own = new Set(known.own_accounts.map((one) => one.toLowerCase()))
+  return ({ actor, target, initiated_by }: KeyEvent, time: string): string | undefined => {
+    if (own.size === 0 || target.cross_account !== true || actor.account === undefined) return undefined
+    if (initiated_by === 'cloud_service' || initiated_by === 'cloud_internal') return undefined
+    const [from, to] = [actor.account.toLowerCase(), target.account?.toLowerCase()]
+    if (own.has(from)) return 'own'
+    const partner = known.partners.some(
+      (one) =>
+        one.actor.toLowerCase() === from &&
+        (one.target === '*' || one.target.toLowerCase() === to) &&
+        holdsAt(one, time),
+    )
+    return partner ? 'partner' : 'stranger'
+  }
+}
+
+/**
+ * Labels of the key count first, then those of its account; those of the caller are called `caller_…`; `relation`
+ * says where a caller of another account stands.
+ */
+export const labeler = (known: Knowledge): LabelsOf => {
+  const index = (kind: Labeled['kind']) => indexOf(known.labels.filter((one) => one.kind === kind))
+  const [ofKey, ofPrincipal, ofAccount] = [index('key'), index('principal'), index('account')]
+  const relation = relationOf(known)
+  return (event) => {
+    const time = event.time.event
+    const place = relation(event, time)
+    const labels = {
+      ...ofAccount(event.target.account, time),
+      ...ofKey(event.target.container, time),
+      ...ofKey(event.target.key_id, time),
+      ...prefixed(ofPrincipal(event.actor.principal ?? event.actor.id, time)),
+      ...(place !== undefined && { relation: place }),
+    }
+    return Object.keys(labels).length === 0 ? undefined : labels
+  }
+}
