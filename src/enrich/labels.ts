@@ -2,6 +2,7 @@
 import type { KeyEvent } from '../model/event.ts'
 import type { Knowledge } from '../model/knowledge.ts'
 import { wildcardMatch } from '../model/wildcard.ts'
+import { accountsGiven } from './recipients.ts'
 
 type Labeled = Knowledge['labels'][number]
 
@@ -47,41 +48,63 @@ const indexOf = (all: readonly Labeled[]) => {
 const prefixed = (labels: Readonly<Record<string, string>>) =>
   Object.fromEntries(Object.entries(labels).map(([name, value]) => [`caller_${name}`, value]))
 
-/** Where the caller of a foreign account stands: ours, a partner, or neither. Unknown without a list of our own. */
-const relationOf = (known: Knowledge) => {
+type Relation = 'own' | 'partner' | 'stranger'
+/** @returns nothing without a list of our own accounts: then nobody can say who is outside */
+type Relate = (account: string, target: string | undefined, time: string) => Relation | undefined
+
+const relating = (known: Knowledge): Relate => {
   const own = new Set(known.own_accounts.map((one) => one.toLowerCase()))
-  return ({ actor, target, initiated_by }: KeyEvent, time: string): string | undefined => {
-    if (own.size === 0 || target.cross_account !== true || actor.account === undefined) return undefined
-    if (initiated_by === 'cloud_service' || initiated_by === 'cloud_internal') return undefined
-    const [from, to] = [actor.account.toLowerCase(), target.account?.toLowerCase()]
+  return (account, target, time) => {
+    if (own.size === 0) return undefined
+    const [from, to] = [account.toLowerCase(), target?.toLowerCase()]
     if (own.has(from)) return 'own'
-    const partner = known.partners.some(
+    const isPartner = known.partners.some(
       (one) =>
         one.actor.toLowerCase() === from &&
         (one.target === '*' || one.target.toLowerCase() === to) &&
         holdsAt(one, time),
     )
-    return partner ? 'partner' : 'stranger'
+    return isPartner ? 'partner' : 'stranger'
   }
+}
+
+/** Where the caller of another account stands. */
+const relationOf = ({ actor, target, initiated_by, time }: KeyEvent, relate: Relate) =>
+  target.cross_account !== true ||
+  actor.account === undefined ||
+  initiated_by === 'cloud_service' ||
+  initiated_by === 'cloud_internal'
+    ? undefined
+    : relate(actor.account, target.account, time.event)
+
+/** Whether a change gives somebody outside a permission. */
+const sharedWith = (event: KeyEvent, relate: Relate): Relation | undefined => {
+  const { target, time } = event
+  const strangers = accountsGiven(event).filter(
+    (account) => account !== target.account && relate(account, target.account, time.event) === 'stranger',
+  )
+  return strangers.length > 0 ? 'stranger' : undefined
 }
 
 /**
  * Labels of the key count first, then those of its account; those of the caller are called `caller_…`; `relation`
- * says where a caller of another account stands.
+ * says where a caller of another account stands, `shared_with` whether a change lets a stranger in.
  */
 export const labeler = (known: Knowledge): LabelsOf => {
   const index = (kind: Labeled['kind']) => indexOf(known.labels.filter((one) => one.kind === kind))
   const [ofKey, ofPrincipal, ofAccount] = [index('key'), index('principal'), index('account')]
-  const relation = relationOf(known)
+  const relate = relating(known)
   return (event) => {
     const time = event.time.event
-    const place = relation(event, time)
+    const relation = relationOf(event, relate)
+    const shared = event.change === undefined ? undefined : sharedWith(event, relate)
     const labels = {
       ...ofAccount(event.target.account, time),
       ...ofKey(event.target.container, time),
       ...ofKey(event.target.key_id, time),
       ...prefixed(ofPrincipal(event.actor.principal ?? event.actor.id, time)),
-      ...(place !== undefined && { relation: place }),
+      ...(relation !== undefined && { relation }),
+      ...(shared !== undefined && { shared_with: shared }),
     }
     return Object.keys(labels).length === 0 ? undefined : labels
   }

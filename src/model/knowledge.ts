@@ -26,7 +26,10 @@ const labeled = z
         z
           .string()
           .regex(/^[a-z][a-z0-9_]{0,31}$/)
-          .refine((name) => name !== 'relation', 'relation is worked out, not given'),
+          .refine(
+            (name) => name !== 'relation' && name !== 'shared_with',
+            'this one is worked out, not given',
+          ),
         z.string().min(1).max(256),
       )
       .refine((labels) => Object.keys(labels).length <= 12, 'at most 12 labels')
@@ -39,9 +42,9 @@ export const knowledge = z
   .strictObject({
     labels: z.array(labeled).max(100_000).describe('labels').default([]),
     own_accounts: z
-      .array(text('account, tenant or project'))
+      .array(text('account, tenant, project or domain'))
       .max(100_000)
-      .describe('all accounts of the organization: with them, callers and grantees outside are strangers')
+      .describe('all of the organization: with them, callers and grantees outside are strangers')
       .default([]),
     partners: z
       .array(
