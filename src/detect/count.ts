@@ -3,21 +3,19 @@ import type { KeyEvent } from '../model/event.ts'
 import type { CountDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf, timeText } from './evidence.ts'
-import { getter } from './fields.ts'
 import { begin, type Opened, raise, witness, witnessBetween } from './opened.ts'
 import type { Series } from './series.ts'
-import { entityOf, groupReader, severityOf, signalId } from './signal.ts'
+import { entityOf, readGroup, signalId } from './signal.ts'
 import type { Wants } from './state.ts'
 
 export const countStep = (detector: CountDetector, context: Context): Step => {
-  const { facts, rules, groupBy, field } = detector
-  const read = groupReader(groupBy)
-  const value = field === undefined ? undefined : getter(field)
+  const { facts, sides } = detector
   const prefix = `${facts.id}|${facts.version}|`
-  return (event, at) => {
-    if (!rules.some((rule) => rule.matches(event))) return undefined
-    const values = read(event)
-    const counted = value === undefined ? event.action_id : value(event)
+  return (event, at, raw) => {
+    const side = sides.find(({ rule }) => rule.matches(event, raw))
+    if (side === undefined) return undefined
+    const values = readGroup(side.group, event, raw)
+    const counted = side.value === undefined ? event.action_id : side.value(event, raw)
     if (values === undefined || counted === undefined || counted === null || typeof counted === 'object') {
       context.ungrouped++
       return undefined
@@ -149,7 +147,7 @@ class CountPlan implements Plan {
     const event = this.#event
     const opened = begin(facts, event, {
       alertId: signalId(facts, [...this.#values, bucketMs === 0 ? event.action_id : bucket]),
-      severity: severityOf(facts, event),
+      severity: facts.severity,
       threshold,
       timespan,
       entity: entityOf(groupBy, this.#values),

@@ -9,10 +9,11 @@
 import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { countStep } from './count.ts'
-import type { Detector, DetectorFacts } from './definition.ts'
+import { type Detector, type DetectorFacts, rulesOf } from './detectors.ts'
 import { noveltyStep } from './novelty.ts'
 import { alertOf, type Opened, revise } from './opened.ts'
-import type { CompiledRule } from './rule.ts'
+import { feedOf } from './raw-fields.ts'
+import { ruleIndex } from './rule-index.ts'
 import { singleStep } from './single.ts'
 import type { State, Wants } from './state.ts'
 
@@ -42,7 +43,7 @@ export interface Context {
   learned(facts: DetectorFacts, needMs: number, haveMs: number): void
 }
 
-export type Step = (event: KeyEvent, at: number) => Plan | undefined
+export type Step = (event: KeyEvent, at: number, raw: unknown) => Plan | undefined
 
 export interface EngineOptions {
   readonly state: State
@@ -56,8 +57,13 @@ export interface EngineOptions {
 }
 
 export interface Engine {
-  /** @param at time of the event in milliseconds since 1970 */
-  match(event: KeyEvent, at: number): readonly Plan[]
+  /**
+   * @param at time of the event in milliseconds since 1970
+   * @param raw the record as its provider wrote it, parsed; needed when `readsRaw`
+   */
+  match(event: KeyEvent, at: number, raw?: unknown): readonly Plan[]
+  /** Some rules read the record as its provider wrote it. */
+  readonly readsRaw: boolean
   fold(plan: Plan): void
   /** Time has come to `watermark`: what was held under these keys is decided. */
   tick(watermark: number, due: Iterable<string>): void
@@ -69,17 +75,14 @@ const DAY_MS = 86_400_000
 
 const NOTHING: readonly Plan[] = []
 
-const stepOf = (
-  detector: Detector,
-  context: Context,
-): { readonly rules: readonly CompiledRule[]; readonly step: Step } => {
+const stepOf = (detector: Detector, context: Context): Step => {
   switch (detector.kind) {
     case 'single':
-      return { rules: [detector.rule], step: singleStep(detector, context) }
+      return singleStep(detector, context)
     case 'count':
-      return { rules: detector.rules, step: countStep(detector, context) }
+      return countStep(detector, context)
     case 'novelty':
-      return { rules: [detector.rule], step: noveltyStep(detector, context) }
+      return noveltyStep(detector, context)
   }
 }
 
@@ -105,17 +108,20 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
 
   const byOperation = new Map<string, Step[]>()
   const always: Step[] = []
+  const onRaw = ruleIndex<Step>()
   for (const detector of detectors) {
-    const { rules, step } = stepOf(detector, context)
-    const guarded: Step = (event, at) => {
+    const step = stepOf(detector, context)
+    const guarded: Step = (event, at, raw) => {
       try {
-        return step(event, at)
+        return step(event, at, raw)
       } catch (cause) {
         onFault(detector.facts, cause)
         return undefined
       }
     }
-    const operations = rules.map((rule) => rule.operations)
+    const rules = rulesOf(detector)
+    for (const { raw } of rules) if (raw !== undefined) onRaw.add(raw, guarded)
+    const operations = rules.filter(({ raw }) => raw === undefined).map((rule) => rule.operations)
     if (operations.includes(undefined)) always.push(guarded)
     else
       for (const name of new Set(operations.flatMap((one) => [...(one ?? [])])))
@@ -123,15 +129,28 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
   }
 
   return {
-    match(event, at) {
+    readsRaw: onRaw.size > 0,
+    match(event, at, raw) {
       const steps = byOperation.get(event.operation)
-      if (steps === undefined && always.length === 0) return NOTHING
+      if (steps === undefined && always.length === 0 && onRaw.size === 0) return NOTHING
       const plans: Plan[] = []
-      for (const list of steps === undefined ? [always] : [steps, always])
+      const ask = (list: Iterable<Step>) => {
         for (const step of list) {
-          const plan = step(event, at)
+          const plan = step(event, at, raw)
           if (plan !== undefined) plans.push(plan)
         }
+      }
+      if (onRaw.size === 0) {
+        if (steps !== undefined) ask(steps)
+        ask(always)
+      } else
+        ask(
+          new Set([
+            ...(steps ?? []),
+            ...always,
+            ...onRaw.candidates(feedOf(event.source.provider, raw), raw),
+          ]),
+        )
       return plans
     },
     fold(plan) {

@@ -7,9 +7,8 @@
 import type { NoveltyDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf } from './evidence.ts'
-import { getter } from './fields.ts'
 import { begin, type Opened, raise, revise, witness } from './opened.ts'
-import { entityOf, groupReader, severityOf, signalId } from './signal.ts'
+import { entityOf, readGroup, severityOf, signalId } from './signal.ts'
 
 const DAY_MS = 86_400_000
 /** An alert is open for a day and a night: an event of an earlier day can withdraw those of the next two. */
@@ -27,16 +26,14 @@ interface First {
 }
 
 export const noveltyStep = (detector: NoveltyDetector, context: Context): Step => {
-  const { facts, rule, pair, learnOn, learnDays, memoryDays } = detector
+  const { facts, rule, pair, pairGetters, learnOn, learnDays, memoryDays } = detector
   const { state } = context
-  const readPair = groupReader(pair)
-  const learnGetters = learnOn.map(getter)
   const prefix = `${facts.id}|${facts.version}|`
 
-  return (event, at): Plan | undefined => {
-    if (!rule.matches(event)) return undefined
-    const values = readPair(event)
-    const subject = learnGetters.map((get) => get(event)).find((value) => typeof value === 'string')
+  return (event, at, raw): Plan | undefined => {
+    if (!rule.matches(event, raw)) return undefined
+    const values = readGroup(pairGetters, event, raw)
+    const subject = learnOn.map((get) => get(event, raw)).find((value) => typeof value === 'string')
     if (values === undefined || subject === undefined) {
       context.ungrouped++
       return undefined
@@ -105,7 +102,7 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
         const entity = entityOf(pair, values)
         const opened = begin(facts, event, {
           alertId: signalId(facts, [...values, day]),
-          severity: severityOf(facts, event),
+          severity: severityOf(facts, event, raw),
           threshold: 1,
           timespan: `${memoryDays}d`,
           entity: { ...entity, key_id: entity.key_id ?? event.target.key_id },

@@ -3,16 +3,15 @@ import type { SingleDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf } from './evidence.ts'
 import { begin, type Opened, raise, witness } from './opened.ts'
-import { entityOf, groupReader, severityOf, signalId } from './signal.ts'
+import { entityOf, readGroup, severityOf, signalId } from './signal.ts'
 
 export const singleStep = (detector: SingleDetector, context: Context): Step => {
   const { facts, rule, group } = detector
   const { state } = context
   const about = { threshold: 1, timespan: '0s' }
-  const read = groupReader(group?.by ?? [])
-  return (event, at): Plan | undefined => {
-    if (!rule.matches(event)) return undefined
-    const values = read(event)
+  return (event, at, raw): Plan | undefined => {
+    if (!rule.matches(event, raw)) return undefined
+    const values = readGroup(group?.getters ?? [], event, raw)
     if (values === undefined) {
       context.ungrouped++
       return undefined
@@ -34,7 +33,7 @@ export const singleStep = (detector: SingleDetector, context: Context): Step => 
           const entity = { key_id, principal: event.actor.principal, account: account ?? event.actor.account }
           const opened = begin(facts, event, {
             ...about,
-            severity: severityOf(facts, event),
+            severity: severityOf(facts, event, raw),
             alertId,
             entity,
           })
@@ -56,7 +55,7 @@ export const singleStep = (detector: SingleDetector, context: Context): Step => 
           known ??
           begin(facts, event, {
             ...about,
-            severity: severityOf(facts, event),
+            severity: severityOf(facts, event, raw),
             alertId: signalId(facts, [...values, bucket]),
             entity: entityOf(group.by, values),
           })

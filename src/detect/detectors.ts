@@ -1,0 +1,95 @@
+/** What a detector is, once compiled. */
+import type { Criticality } from '../model/operations.ts'
+import type { ParsedDocument, Problem } from './documents.ts'
+import type { CompiledRule, Getter, Predicate } from './record-rule.ts'
+
+/** What every detector carries into its alerts. */
+export interface DetectorFacts {
+  readonly id: string
+  readonly version: number
+  readonly content_hash: string
+  readonly title: string
+  readonly description: string
+  readonly severity: Criticality
+  /** Another severity for events that match one selection. */
+  readonly raise: { readonly matches: Predicate; readonly severity: Criticality } | undefined
+  readonly experimental: boolean
+  readonly author: string | undefined
+  readonly license: string | undefined
+  readonly reference: string | undefined
+  readonly tags: readonly string[]
+  readonly controls: readonly string[]
+  readonly explanation: string | undefined
+  readonly triage: readonly string[] | undefined
+  readonly falsepositives: readonly string[]
+  readonly path: string
+}
+
+export interface SingleDetector {
+  readonly kind: 'single'
+  readonly facts: DetectorFacts
+  readonly rule: CompiledRule
+  /** Group events into one alert per bucket; absent = one alert per action. */
+  readonly group:
+    | { readonly by: readonly string[]; readonly getters: readonly Getter[]; readonly bucketMs: number }
+    | undefined
+}
+
+/** One rule of a correlation, and where it finds what is grouped by and counted. */
+export interface Side {
+  readonly rule: CompiledRule
+  readonly group: readonly Getter[]
+  /** Of the field whose values count; absent = the action counts. */
+  readonly value: Getter | undefined
+}
+
+export interface CountDetector {
+  readonly kind: 'count'
+  readonly facts: DetectorFacts
+  readonly sides: readonly Side[]
+  readonly groupBy: readonly string[]
+  readonly timespanMs: number
+  readonly threshold: number
+  readonly bucketMs: number
+  readonly timespan: string
+}
+
+export interface NoveltyDetector {
+  readonly kind: 'novelty'
+  readonly facts: DetectorFacts
+  readonly rule: CompiledRule
+  /** Fields whose combination is new, or not. */
+  readonly pair: readonly string[]
+  readonly pairGetters: readonly Getter[]
+  /** The first of these that is there must have been seen for `learnDays` before a verdict. */
+  readonly learnOn: readonly Getter[]
+  readonly learnDays: number
+  /** Days before that a pair must not have been seen. */
+  readonly memoryDays: number
+}
+
+export type Detector = SingleDetector | CountDetector | NoveltyDetector
+
+export interface DetectorSet {
+  /** In order of id. */
+  readonly detectors: readonly Detector[]
+  /** Documents without a mistake of their own: what was read, also where it cannot be used. */
+  readonly documents: readonly ParsedDocument[]
+  readonly problems: readonly Problem[]
+}
+
+const UNITS: Readonly<Record<string, number>> = {
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+}
+
+/** Milliseconds of a timespan such as `10m`; a leading minus is allowed. */
+export const milliseconds = (timespan: string): number =>
+  Number(timespan.slice(0, -1)) * (UNITS[timespan.slice(-1)] ?? 0)
+
+/** The rules that a detector asks. */
+export const rulesOf = (detector: Detector): readonly CompiledRule[] =>
+  detector.kind === 'count' ? detector.sides.map(({ rule }) => rule) : [detector.rule]
