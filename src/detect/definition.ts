@@ -39,6 +39,8 @@ type Of<K extends ParsedDocument['kind']> = Extract<ParsedDocument, { readonly k
 interface Rule extends Of<'rule'> {
   readonly compiled: CompiledRule
   readonly raise: DetectorFacts['raise']
+  /** Compiles another condition over the same selections. */
+  where(condition: string): CompiledRule
   /** Filters that restrict it: part of its content. */
   readonly filters: readonly Of<'filter'>[]
 }
@@ -59,7 +61,7 @@ const factsOf = (one: Known, content_hash: string): DetectorFacts => {
     title: doc.title,
     description: doc.description ?? '',
     severity: severityOf(doc.level),
-    raise: one.kind === 'rule' ? one.raise : undefined,
+    raise: one.kind === 'rule' ? one.raise : [],
     experimental:
       doc.status === 'experimental' || doc.status === 'unsupported' || doc.status === 'deprecated',
     author: doc.author || undefined,
@@ -163,14 +165,17 @@ export const defineDetectors = (files: readonly DetectorFile[]): DetectorSet => 
         own.map(({ doc }) => restrictionOf(doc)),
         (name) => given.get(name),
       )
+    const where = (condition: string) => rule({ ...detection, condition })
+    const raise = keytrail?.raise
     return {
       ...one,
       filters: own,
       compiled: rule(detection),
-      raise: keytrail?.raise && {
-        matches: rule({ ...detection, condition: keytrail.raise.when }).matches,
-        severity: severityOf(keytrail.raise.level),
-      },
+      where,
+      raise: (Array.isArray(raise) ? raise : raise === undefined ? [] : [raise]).map(({ when, level }) => ({
+        matches: where(when).matches,
+        severity: severityOf(level),
+      })),
     }
   }
 
@@ -265,7 +270,7 @@ export const defineDetectors = (files: readonly DetectorFile[]): DetectorSet => 
   }
 
   const ruleDetector = (one: Rule): Detector => {
-    const { by, kind, pair, learn_on, learn, memory } = one.doc.keytrail ?? {}
+    const { by, kind, pair, learn_on, learn, memory, unless, certain } = one.doc.keytrail ?? {}
     const facts = factsOf(one, contentHash(contentOf(one)))
     const read = (name: string, fields: readonly string[]) =>
       gettersOf(one.compiled, fields, ['keytrail', name])
@@ -275,6 +280,12 @@ export const defineDetectors = (files: readonly DetectorFile[]): DetectorSet => 
         facts,
         rule: one.compiled,
         group: by && { by, getters: read('by', by), bucketMs: bucketOf(one.doc) },
+        unless: unless && {
+          rule: one.where(unless.before),
+          withinMs: milliseconds(unless.within),
+          by: read('unless', unless.by),
+          applies: unless.when === undefined ? () => true : one.where(unless.when).matches,
+        },
       }
     if (pair === undefined || learn_on === undefined)
       throw new RuleError(['keytrail', 'kind'], 'novelty needs pair and learn_on')
@@ -287,6 +298,7 @@ export const defineDetectors = (files: readonly DetectorFile[]): DetectorSet => 
       learnOn: read('learn_on', list(learn_on)),
       learnDays: Math.ceil(milliseconds(learn ?? DEFAULT_LEARN) / DAY_MS),
       memoryDays: Math.ceil(milliseconds(memory ?? DEFAULT_MEMORY) / DAY_MS),
+      certain: certain === undefined ? undefined : one.where(certain).matches,
     }
   }
   for (const one of accepted) {

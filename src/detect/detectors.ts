@@ -11,8 +11,8 @@ export interface DetectorFacts {
   readonly title: string
   readonly description: string
   readonly severity: Criticality
-  /** Another severity for events that match one selection. */
-  readonly raise: { readonly matches: Predicate; readonly severity: Criticality } | undefined
+  /** Another severity for some of the events: the first that matches. */
+  readonly raise: readonly { readonly matches: Predicate; readonly severity: Criticality }[]
   readonly experimental: boolean
   readonly author: string | undefined
   readonly license: string | undefined
@@ -32,6 +32,16 @@ export interface SingleDetector {
   /** Group events into one alert per bucket; absent = one alert per action. */
   readonly group:
     | { readonly by: readonly string[]; readonly getters: readonly Getter[]; readonly bucketMs: number }
+    | undefined
+  /** No alert when such an event of the same group came at most so long before. */
+  readonly unless:
+    | {
+        readonly rule: CompiledRule
+        readonly withinMs: number
+        readonly by: readonly Getter[]
+        /** To which alerts. */
+        readonly applies: Predicate
+      }
     | undefined
 }
 
@@ -66,6 +76,8 @@ export interface NoveltyDetector {
   readonly learnDays: number
   /** Days before that a pair must not have been seen. */
   readonly memoryDays: number
+  /** Events that need no history: the operator has said what is usual. */
+  readonly certain: Predicate | undefined
 }
 
 export type Detector = SingleDetector | CountDetector | NoveltyDetector
@@ -91,5 +103,13 @@ export const milliseconds = (timespan: string): number =>
   Number(timespan.slice(0, -1)) * (UNITS[timespan.slice(-1)] ?? 0)
 
 /** The rules that a detector asks. */
-export const rulesOf = (detector: Detector): readonly CompiledRule[] =>
-  detector.kind === 'count' ? detector.sides.map(({ rule }) => rule) : [detector.rule]
+export const rulesOf = (detector: Detector): readonly CompiledRule[] => {
+  switch (detector.kind) {
+    case 'single':
+      return detector.unless === undefined ? [detector.rule] : [detector.rule, detector.unless.rule]
+    case 'count':
+      return detector.sides.map(({ rule }) => rule)
+    case 'novelty':
+      return [detector.rule]
+  }
+}

@@ -16,6 +16,7 @@ import { feedOf } from './raw-fields.ts'
 import { ruleIndex } from './rule-index.ts'
 import { singleStep } from './single.ts'
 import type { State, Wants } from './state.ts'
+import { type Held, isHeld, release } from './unless.ts'
 
 /** What a matching event does to the state of one detector. */
 export interface Plan {
@@ -163,8 +164,14 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
     tick(watermark, due) {
       context.watermark = Math.max(context.watermark, watermark)
       for (const key of due) {
-        const opened = state.get(key) as Opened | undefined // only these are kept under a timed key
-        if (opened === undefined) continue
+        const kept = state.get(key) as Opened | Held | undefined // only these are kept under a timed key
+        if (kept === undefined) continue
+        if (isHeld(kept)) {
+          const left = release(kept, context.watermark, context)
+          state.put(key, left?.value, left?.due ?? 0)
+          continue
+        }
+        const opened = kept
         if (opened.waiting) {
           opened.waiting = false
           context.tell(opened)
