@@ -5,6 +5,7 @@ import { loadConfig } from '../config/config.ts'
 import { loadDetectors } from '../config/detectors.ts'
 import { learn } from '../config/knowledge.ts'
 import { packageVersion } from '../config/paths.ts'
+import { rawRules } from '../detect/raw-rules.ts'
 import { type LineWriter, ndjsonFile } from '../forward/ndjson.ts'
 import { findFiles } from '../ingest/files.ts'
 import { temporaryFolder } from '../journal/sorted-runs.ts'
@@ -158,7 +159,8 @@ export const scan = async (
 ): Promise<number> => {
   const warn = (text: string) => void process.stderr.write(`keytrail: ${printable(text)}\n`)
   const config = loadConfig(options.config)
-  const { detectors, problems } = loadDetectors(options.detectors, options.defaultDetectors)
+  const { detectors, problems, files } = loadDetectors(options.detectors, options.defaultDetectors)
+  const rules = rawRules(detectors.filter(({ facts }) => !facts.experimental))
   const problemLines = problems.map((one) => `${one.path}:${one.line}:${one.column}: ${one.message}`)
   if (options.json) for (const line of problemLines) warn(`detector left out: ${line}`)
 
@@ -181,6 +183,7 @@ export const scan = async (
       found,
       {
         settings,
+        ruleFiles: rules && files,
         format: options.format,
         strict: options.strict,
         received: new Date().toISOString(),
@@ -198,7 +201,7 @@ export const scan = async (
     let worst = -1
     const lives = timelines()
     const judging = judge(
-      recordNormalizer(settings, options.format, learned.known, learned.locate),
+      recordNormalizer({ ...settings, rules }, options.format, learned.known, learned.locate),
       detectors,
       (alert) => {
         byDetector.set(alert.detector.id, (byDetector.get(alert.detector.id) ?? 0) + 1)

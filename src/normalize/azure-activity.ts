@@ -31,7 +31,7 @@ import {
 } from './azure-record.ts'
 import { type Format, rejected, skipped } from './format.ts'
 import { isObject, type Json, string } from './json.ts'
-import { as, type Mapping } from './mapping.ts'
+import { as, byRule, type Mapping } from './mapping.ts'
 import { type Cuts, field } from './text.ts'
 
 const ACTION = /^[a-z0-9.]+\/.*\/(write|delete|action|read)$/i
@@ -194,21 +194,21 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
   const event = string(top['eventname'])
   const native = event !== undefined && eventNames.test(event) ? event : (operationOf(top) ?? '')
   const action = actionOf(native)
-  const row = isActivity(top) ? activityRow(action) : undefined
-  if (row === undefined) return skipped('out_of_scope')
+  const listed = isActivity(top) ? activityRow(action) : undefined
+  if (listed === undefined && !raw.matched) return skipped('out_of_scope')
 
   const authorization = fold(top['authorization'] ?? fold(top['identity'])['authorization'])
   const resource = resourceOf(top) || (string(authorization['scope']) ?? '').toLowerCase()
   const scope = scopeOf(resource, action)
-  if (row.mapping.ingestPath && !onFeed(resource, settings.ingest_path)) return skipped('outside_ingest_path')
+  const outside = listed?.mapping.ingestPath && !onFeed(resource, settings.ingest_path)
   const body = bodyOf(all)
-  const base = applied(row, resource, scope, body)
-  if (base === undefined) return skipped('out_of_scope')
+  const inScope = listed && !outside ? applied(listed, resource, scope, body) : undefined
+  if (inScope === undefined && !raw.matched) return skipped(outside ? 'outside_ingest_path' : 'out_of_scope')
+  const base = inScope ?? byRule
 
   const cuts: Cuts = []
   const claims = claimsOf(top)
-  const internal =
-    row.mapping.operation === 'key_access_lost' || row.mapping.operation === 'key_access_restored'
+  const internal = base.operation === 'key_access_lost' || base.operation === 'key_access_restored'
   const role = field(fold(authorization['evidence'])['role'], 200, 'auth.basis', cuts)
   const caller = identify(
     {
@@ -231,7 +231,7 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
     },
     cuts,
   )
-  const created = row.mapping.operation === 'container_update' && result.status === 201
+  const created = base.operation === 'container_update' && result.status === 201
   const mapping: Mapping = created ? { ...base, operation: 'container_create' } : base
   const told = toldBy({ action, resource, mapping, body }, cuts)
   const owner = seen.columns ? undefined : string(top['tenantid'])?.toLowerCase()
@@ -241,7 +241,7 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
     value,
     raw,
     {
-      service: 'azure_activity',
+      service: inScope === undefined ? 'other' : 'azure_activity',
       logType: 'activity',
       native,
       mapping,
@@ -255,7 +255,11 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
       correlationId: correlation,
       time,
       submitted: top['submissiontimestamp'] ?? top['eventsubmissiontimestamp'],
-      warnings: [!row.listed && 'unknown_operation', !caller.known && 'unknown_identity_shape'],
+      warnings: [
+        inScope === undefined && 'rule_match',
+        listed?.listed === false && 'unknown_operation',
+        !caller.known && 'unknown_identity_shape',
+      ],
       parts: {
         initiated_by: caller.initiated_by,
         actor: caller.actor,

@@ -14,7 +14,7 @@ import { googleTold, storageKeyOf, type Told } from './google-change.ts'
 import { type GoogleCaller, googleCaller } from './google-identity.ts'
 import { type Method, methodOf, platformEvents } from './google-operations.ts'
 import { canonical, entry, integer, isObject, type Json, list, string } from './json.ts'
-import type { Mapping } from './mapping.ts'
+import { byRule, type Mapping } from './mapping.ts'
 import { type Cuts, field, sha256 } from './text.ts'
 
 const PLATFORM_LOG = /\/logs\/cloudkms\.googleapis\.com(%2f|\/)cryptokey(version)?_events$/i
@@ -218,6 +218,15 @@ const meaningOf = (log: string, payload: Json): Meaning | undefined => {
   return found && { ...found, native: native || 'unknown', status: fold(payload['status']), platform: false }
 }
 
+const keptByRule = (payload: Json): Meaning => ({
+  service: 'other',
+  mapping: byRule,
+  listed: true,
+  native: string(payload['methodname']) ?? 'unknown',
+  status: fold(payload['status']),
+  platform: false,
+})
+
 /** The resource of a platform event stands in the labels only. */
 const byLabels = (labels: Json): string => {
   const at = (name: string) => scalar(labels[name])
@@ -243,17 +252,19 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
   const top = fold(value)
   const payload = payloadOf(top)
   const log = string(top['logname']) ?? ''
-  const meaning = meaningOf(log, payload)
-  if (meaning === undefined) return skipped('out_of_scope')
+  const listed = meaningOf(log, payload)
+  if (listed === undefined && !raw.matched) return skipped('out_of_scope')
   const labels = fold(dig(top, 'resource', 'labels'))
   const request = fold(payload['request'])
   const written = string(payload['resourcename'])?.replace(/^\/\/[^/]+\//, '')
   const resource = named(written ?? byLabels(labels), request)
+  const stored = listed?.mapping.object === 'storage' ? storageKeyOf(payload) : undefined
+  const unstored = listed?.mapping.object === 'storage' && stored === undefined
+  const outside = listed?.mapping.ingestPath && !settings.ingest_path.some((one) => resource === one)
+  const out = listed === undefined || unstored || outside === true
+  if (out && !raw.matched) return skipped(outside ? 'outside_ingest_path' : 'out_of_scope')
+  const meaning = out ? keptByRule(payload) : listed
   const last = meaning.native.toLowerCase().split('.').at(-1) ?? ''
-  const stored = meaning.mapping.object === 'storage' ? storageKeyOf(payload) : undefined
-  if (meaning.mapping.object === 'storage' && stored === undefined) return skipped('out_of_scope')
-  if (meaning.mapping.ingestPath && !settings.ingest_path.some((one) => resource === one))
-    return skipped('outside_ingest_path')
   const at = (name: string) => {
     const given = top[name]
     return typeof given === 'string' ? given.replace(BIGQUERY_UTC, 'Z') : given
@@ -294,6 +305,7 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
       time,
       submitted: at('receivetimestamp'),
       warnings: [
+        out && 'rule_match',
         !meaning.listed && 'unknown_operation',
         !caller.known && 'unknown_identity_shape',
         insertId === undefined && 'id_fallback',

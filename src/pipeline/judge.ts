@@ -108,7 +108,7 @@ export const judge = (
       signIns.fold(event, at)
       count(event)
       detecting.tick(at, state.due(at))
-      for (const plan of detecting.match(event, at)) detecting.fold(plan)
+      for (const plan of detecting.match(event, at, value)) detecting.fold(plan)
       if (++judged % SWEEP_EVENTS === 0) state.sweep(at)
       onEvent(event, at)
     },

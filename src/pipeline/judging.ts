@@ -62,6 +62,8 @@ export interface Entry {
   readonly event: KeyEvent
   /** Time of the event, milliseconds since 1970. */
   readonly at: number
+  /** The record as its provider wrote it, parsed; needed when the engine reads it. */
+  readonly raw?: unknown
 }
 
 export interface Heartbeat {
@@ -180,8 +182,8 @@ export const judging = (
       for (const { event } of entries) signIns.needs(event, state.wants)
       await fetchMissing()
       for (const { event, at } of entries) signIns.fold(event, at)
-      const plans: (readonly Plan[])[] = entries.map(({ event, at }) => {
-        const found = detecting.match(event, at)
+      const plans: (readonly Plan[])[] = entries.map(({ event, at, raw }) => {
+        const found = detecting.match(event, at, raw)
         for (const plan of found) plan.needs(state.wants)
         return found
       })

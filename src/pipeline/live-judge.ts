@@ -170,7 +170,8 @@ export const liveJudge = (
           countUp(batch.counters, `duplicate|${feed}`)
           continue
         }
-        const result = normalize(parse(raw.bytes.toString('utf8')), {
+        const value = parse(raw.bytes.toString('utf8'))
+        const result = normalize(value, {
           ...raw,
           eventId: kept.order.slice(-32),
         })
@@ -191,7 +192,7 @@ export const liveJudge = (
         seen.set(identity.id, { digest: identity.digest, bytes: raw.bytes })
         ids.push({ id: identity.id, digest: identity.digest, index })
         raws.push(raw.bytes)
-        entries.push({ feed, event, at: Date.parse(event.time.event) })
+        entries.push({ feed, event, at: Date.parse(event.time.event), raw: value })
         countUp(batch.counters, `kept|${feed}`)
       }
 

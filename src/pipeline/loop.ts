@@ -4,18 +4,18 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '../model/error.ts'
-import type { NormalizeSettings } from '../normalize/format.ts'
 import type { FormatName } from '../normalize/index.ts'
 import { countUp } from './count.ts'
 import { type Intake, intake } from './intake.ts'
 import { type Batch, emptyBatch, type LiveJudge, rejectionOf } from './live-judge.ts'
+import type { RecordSettings } from './normalize-record.ts'
 import type { Commit, Journal, Piece, Position, Source } from './ports.ts'
 
 export interface LoopOptions {
   readonly sources: readonly Source[]
   readonly journal: Journal
   readonly judge: LiveJudge
-  readonly settings: NormalizeSettings
+  readonly settings: RecordSettings
   readonly format?: FormatName | undefined
   /** Bytes that sinks may be behind before reading stops. */
   readonly budget: number
