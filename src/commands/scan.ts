@@ -231,6 +231,8 @@ export const scan = async (
       }
     }
     judging.finish()
+    for (const id of judging.engine.context.full)
+      warn(`detector ${id}: a group had more events than are held, it has no verdict on them`)
     meter.done()
     events?.close()
     alertFile?.close()

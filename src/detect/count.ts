@@ -4,6 +4,7 @@ import type { CountDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf, timeText } from './evidence.ts'
 import { begin, type Opened, raise, witness, witnessBetween } from './opened.ts'
+import { orderedCrossings } from './ordered.ts'
 import type { Series } from './series.ts'
 import { entityOf, readGroup, signalId } from './signal.ts'
 import type { Wants } from './state.ts'
@@ -25,7 +26,7 @@ export const countStep = (detector: CountDetector, context: Context): Step => {
 }
 
 /** One event of a group. A class, not closures: there is one for most events. */
-class CountPlan implements Plan {
+export class CountPlan implements Plan {
   readonly #detector: CountDetector
   readonly #context: Context
   readonly #event: KeyEvent
@@ -93,6 +94,12 @@ class CountPlan implements Plan {
       wants.value(this.#keyOf(bucket))
   }
 
+  /** Counts it unless it is there already: a window is found again by every event in it. */
+  foldOnce(): void {
+    const series = this.#context.state.series(this.#name, this.#detector.timespanMs)
+    if (!series.between(this.#at, this.#at).some(({ value }) => value === this.#counted)) this.fold()
+  }
+
   fold(): void {
     const { timespanMs, threshold, bucketMs } = this.#detector
     const { state, finalizeMs } = this.#context
@@ -112,7 +119,10 @@ class CountPlan implements Plan {
           this.#keep(opened, bucket)
         }
       }
-    if (!series.hasLater(at)) {
+    if (this.#detector.ordered)
+      for (const { at: end, observed } of orderedCrossings(series, entry, threshold))
+        this.#met(series, end, observed)
+    else if (!series.hasLater(at)) {
       const observed = series.countAt(at)
       if (observed >= threshold) this.#met(series, at, observed)
     } else if (!allOpen)

@@ -2,18 +2,10 @@
  * From documents to detectors: compiles rules and correlations, brings them together by their names, and says for
  * every mistake where it stands.
  */
-import { hash } from 'node:crypto'
 import { parseDocument } from 'yaml'
-import { placeholders as placeholdersSchema, type RuleDocument } from '../model/detector.ts'
-import type { Criticality } from '../model/operations.ts'
-import {
-  type CountDetector,
-  type Detector,
-  type DetectorFacts,
-  type DetectorSet,
-  milliseconds,
-  type Side,
-} from './detectors.ts'
+import { placeholders as placeholdersSchema } from '../model/detector.ts'
+import { correlationDetector } from './define-correlation.ts'
+import { type Detector, type DetectorSet, milliseconds } from './detectors.ts'
 import {
   type DetectorFile,
   type ParsedDocument,
@@ -21,79 +13,32 @@ import {
   problemAt,
   readDocuments,
 } from './documents.ts'
+import {
+  bucketOf,
+  contentHash,
+  contentOf,
+  factsOf,
+  gettersOf,
+  idOf,
+  type Known,
+  list,
+  meant,
+  type Of,
+  type Rule,
+  severityOf,
+} from './known.ts'
 import { nearest } from './nearest.ts'
-import { type CompiledRule, type Getter, recordRule } from './record-rule.ts'
+import { recordRule } from './record-rule.ts'
 import { RuleError } from './rule.ts'
 
 export type * from './detectors.ts'
 export { milliseconds } from './detectors.ts'
 export type { DetectorFile, Problem } from './documents.ts'
 
-const DEFAULT_BUCKET_MS = 3_600_000
 const DAY_MS = 86_400_000
 /** Contracts of novelty: a fortnight before a verdict, a month in which a pair must not have been seen. */
 const DEFAULT_LEARN = '14d'
 const DEFAULT_MEMORY = '30d'
-
-type Of<K extends ParsedDocument['kind']> = Extract<ParsedDocument, { readonly kind: K }>
-interface Rule extends Of<'rule'> {
-  readonly compiled: CompiledRule
-  readonly raise: DetectorFacts['raise']
-  /** Compiles another condition over the same selections. */
-  where(condition: string): CompiledRule
-  /** Filters that restrict it: part of its content. */
-  readonly filters: readonly Of<'filter'>[]
-}
-type Known = Rule | Of<'correlation'>
-
-const list = (value: string | readonly string[] | undefined): readonly string[] =>
-  value === undefined ? [] : typeof value === 'string' ? [value] : value
-
-const idOf = (one: ParsedDocument): string => one.doc.name ?? one.doc.id ?? one.place.stem
-const severityOf = (level: RuleDocument['level']): Criticality => (level === 'informational' ? 'info' : level)
-
-const factsOf = (one: Known, content_hash: string): DetectorFacts => {
-  const { doc } = one
-  return {
-    id: idOf(one),
-    version: doc.keytrail?.version ?? 1,
-    content_hash,
-    title: doc.title,
-    description: doc.description ?? '',
-    severity: severityOf(doc.level),
-    raise: one.kind === 'rule' ? one.raise : [],
-    experimental:
-      doc.status === 'experimental' || doc.status === 'unsupported' || doc.status === 'deprecated',
-    author: doc.author || undefined,
-    license: doc.license || undefined,
-    reference: doc.references?.find((one) => one !== ''),
-    tags: doc.tags,
-    controls: doc.keytrail?.controls ?? [],
-    explanation: doc.keytrail?.explanation,
-    triage: doc.keytrail?.triage,
-    falsepositives: doc.falsepositives ?? [],
-    path: one.place.path,
-  }
-}
-
-const bucketOf = ({ keytrail }: Known['doc']): number => {
-  const dedup = keytrail?.dedup
-  return dedup === undefined ? DEFAULT_BUCKET_MS : dedup === 0 ? 0 : milliseconds(dedup)
-}
-
-const meant = (hint: string | undefined) => (hint === undefined ? '' : `; did you mean "${hint}"?`)
-
-/** Where a rule finds some fields. @throws RuleError naming the one it does not have */
-const gettersOf = (
-  rule: CompiledRule,
-  fields: readonly string[],
-  path: readonly (string | number)[],
-): Getter[] =>
-  fields.map((field) => {
-    const get = rule.getter(field)
-    if (get !== undefined) return get
-    throw new RuleError(path, `unknown field "${field}"${meant(rule.nearest(field))}`)
-  })
 
 /** Does a filter belong to a rule? By name, and by the log source where it names one. */
 const concerns = ({ doc }: Of<'filter'>, rule: Of<'rule'>): boolean => {
@@ -209,64 +154,27 @@ export const defineDetectors = (files: readonly DetectorFile[]): DetectorSet => 
   const silent = new Set<Known>()
   const detectors: Detector[] = []
 
-  /** The rules a correlation names; `undefined` when one is missing. */
-  const named = (one: Of<'correlation'>): Rule[] | undefined => {
-    const rules: Rule[] = []
-    const before = problems.length
-    for (const name of list(one.doc.correlation.rules)) {
-      const rule = byName.get(name)
-      if (rule?.kind === 'rule') rules.push(rule)
-      else
-        problems.push({
-          ...problemAt(
-            one.place,
-            ['correlation', 'rules'],
-            `there is no rule "${name}"${meant(nearest(name, byName.keys()))}`,
-          ),
-          inSet: true,
-        })
-    }
-    return problems.length === before ? rules : undefined
-  }
-
-  const countOf = (one: Of<'correlation'>, rules: readonly Rule[]): CountDetector => {
-    const { correlation } = one.doc
-    const groupBy = list(correlation['group-by'])
-    const { field, gte, gt } = correlation.condition ?? {}
-    if (correlation.type !== 'event_count' && correlation.type !== 'value_count')
-      throw new RuleError(['correlation', 'type'], `${correlation.type} is not supported yet`)
-    if (gte === undefined && gt === undefined)
-      throw new RuleError(['correlation', 'condition'], 'only gte and gt are supported yet')
-    if (correlation.type === 'value_count' && field === undefined)
-      throw new RuleError(['correlation', 'condition'], 'value_count needs a field in its condition')
-    const counted = correlation.type === 'value_count' ? list(field) : []
-    const sides = rules.map(
-      ({ compiled }): Side => ({
-        rule: compiled,
-        group: gettersOf(compiled, groupBy, ['correlation', 'group-by']),
-        value: gettersOf(compiled, counted, ['correlation', 'condition'])[0],
-      }),
-    )
-    return {
-      kind: 'count',
-      facts: factsOf(one, contentHash([one.doc, ...rules.flatMap(contentOf)])),
-      sides,
-      groupBy,
-      timespanMs: milliseconds(correlation.timespan),
-      timespan: correlation.timespan,
-      threshold: gte ?? (gt ?? 0) + 1,
-      bucketMs: bucketOf(one.doc),
-    }
-  }
-
   for (const one of accepted) {
     if (one.kind !== 'correlation') continue
-    const rules = named(one)
-    if (rules === undefined) continue
-    const detector = attempt(one, () => countOf(one, rules))
+    const missing = list(one.doc.correlation.rules).filter((name) => !byName.has(name))
+    for (const name of missing)
+      problems.push({
+        ...problemAt(
+          one.place,
+          ['correlation', 'rules'],
+          `there is no rule "${name}"${meant(nearest(name, byName.keys()))}`,
+        ),
+        inSet: true,
+      })
+    if (missing.length > 0) continue
+    const detector = attempt(one, () => correlationDetector(one, byName))
     if (detector === undefined) continue
     detectors.push(detector)
-    if (!one.doc.correlation.generate && one.doc.generate !== true) for (const rule of rules) silent.add(rule)
+    if (!one.doc.correlation.generate && one.doc.generate !== true)
+      for (const name of list(one.doc.correlation.rules)) {
+        const referred = byName.get(name)
+        if (referred !== undefined) silent.add(referred)
+      }
   }
 
   const ruleDetector = (one: Rule): Detector => {
@@ -306,30 +214,11 @@ export const defineDetectors = (files: readonly DetectorFile[]): DetectorSet => 
     const detector = attempt(one, () => ruleDetector(one))
     if (detector !== undefined) detectors.push(detector)
   }
-  detectors.sort((a, b) => (a.facts.id < b.facts.id ? -1 : 1))
+  const quiet = new Set([...silent].filter((one) => one.kind === 'correlation').map(idOf))
+  const loud = detectors.filter(({ facts }) => !quiet.has(facts.id))
+  loud.sort((a, b) => (a.facts.id < b.facts.id ? -1 : 1))
   problems.sort((a, b) => (a.path === b.path ? a.line - b.line : a.path < b.path ? -1 : 1))
-  return { detectors, problems, documents: [...parsed, ...filters] }
+  return { detectors: loud, problems, documents: [...parsed, ...filters] }
 }
 
 const restrictionOf = ({ filter: { rules: _, ...detection } }: Of<'filter'>['doc']) => detection
-
-const contentOf = (rule: Rule): ParsedDocument['doc'][] => [rule.doc, ...rule.filters.map(({ doc }) => doc)]
-
-const ordered = (value: unknown): unknown => {
-  if (Array.isArray(value)) return value.map(ordered)
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(
-    Object.entries(value)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([name, one]) => [name, ordered(one)]),
-  )
-}
-
-/** SHA-256 over the content of the documents, whatever their layout; the version is not part of it. */
-const contentHash = (docs: readonly ParsedDocument['doc'][]): string => {
-  const content = docs.map((doc) => ({
-    ...doc,
-    keytrail: doc.keytrail === undefined ? undefined : { ...doc.keytrail, version: undefined },
-  }))
-  return hash('sha256', JSON.stringify(ordered(content)), 'hex')
-}

@@ -48,20 +48,50 @@ export interface SingleDetector {
 /** One rule of a correlation, and where it finds what is grouped by and counted. */
 export interface Side {
   readonly rule: CompiledRule
+  /** Its place in the list of rules. */
+  readonly index: number
   readonly group: readonly Getter[]
   /** Of the field whose values count; absent = the action counts. */
   readonly value: Getter | undefined
 }
 
-export interface CountDetector {
-  readonly kind: 'count'
+/** A correlation whose windows count in another one. */
+export interface InnerSide {
+  readonly detector: CountDetector
+  readonly index: number
+  /** Places of the outer group among the inner one's. */
+  readonly group: readonly number[]
+  readonly value: number | undefined
+}
+
+interface Correlation {
   readonly facts: DetectorFacts
   readonly sides: readonly Side[]
   readonly groupBy: readonly string[]
   readonly timespanMs: number
-  readonly threshold: number
-  readonly bucketMs: number
   readonly timespan: string
+  readonly bucketMs: number
+}
+
+/** Decided as soon as the events are there: more events never make it false. */
+export interface CountDetector extends Correlation {
+  readonly kind: 'count'
+  readonly inner: readonly InnerSide[]
+  readonly counts: 'actions' | 'values' | 'rules'
+  readonly threshold: number
+  /** The rules must match in their order; the threshold is their number. */
+  readonly ordered: boolean
+}
+
+export type Measure = 'actions' | 'values' | 'rules' | 'sum' | 'avg' | 'percentile'
+
+/** Decided when no event is expected any more: more events can make it false. */
+export interface MeasureDetector extends Correlation {
+  readonly kind: 'measure'
+  readonly measure: Measure
+  readonly percentile: number
+  readonly holds: (value: number) => boolean
+  readonly threshold: number
 }
 
 export interface NoveltyDetector {
@@ -80,7 +110,7 @@ export interface NoveltyDetector {
   readonly certain: Predicate | undefined
 }
 
-export type Detector = SingleDetector | CountDetector | NoveltyDetector
+export type Detector = SingleDetector | CountDetector | MeasureDetector | NoveltyDetector
 
 export interface DetectorSet {
   /** In order of id. */
@@ -108,6 +138,11 @@ export const rulesOf = (detector: Detector): readonly CompiledRule[] => {
     case 'single':
       return detector.unless === undefined ? [detector.rule] : [detector.rule, detector.unless.rule]
     case 'count':
+      return [
+        ...detector.sides.map(({ rule }) => rule),
+        ...detector.inner.flatMap((one) => rulesOf(one.detector)),
+      ]
+    case 'measure':
       return detector.sides.map(({ rule }) => rule)
     case 'novelty':
       return [detector.rule]

@@ -10,6 +10,8 @@ import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { countStep } from './count.ts'
 import { type Detector, type DetectorFacts, rulesOf } from './detectors.ts'
+import { type Gathered, isGathered, judgeGathered, measureStep } from './measure.ts'
+import { everyRuleStep } from './nested.ts'
 import { noveltyStep } from './novelty.ts'
 import { alertOf, type Opened, revise } from './opened.ts'
 import { feedOf } from './raw-fields.ts'
@@ -39,6 +41,8 @@ export interface Context {
   tellOnce(opened: Opened): void
   /** Events that matched but lack a field that is grouped by or counted. */
   ungrouped: number
+  /** Detectors of which a group had more events than are held: it has no verdict. */
+  readonly full: Set<string>
   /** Detectors that need a history: how long it must be, and the longest one seen, in milliseconds. */
   readonly histories: Map<string, { readonly needMs: number; haveMs: number }>
   learned(facts: DetectorFacts, needMs: number, haveMs: number): void
@@ -81,7 +85,11 @@ const stepOf = (detector: Detector, context: Context): Step => {
     case 'single':
       return singleStep(detector, context)
     case 'count':
-      return countStep(detector, context)
+      return detector.counts === 'rules' || detector.inner.length > 0
+        ? everyRuleStep(detector, context)
+        : countStep(detector, context)
+    case 'measure':
+      return measureStep(detector, context)
     case 'novelty':
       return noveltyStep(detector, context)
   }
@@ -100,6 +108,7 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
     },
     tellOnce: (opened) => onAlert(alertOf(opened)),
     ungrouped: 0,
+    full: new Set(),
     histories: new Map(),
     learned({ id }, needMs, haveMs) {
       const known = context.histories.get(id)
@@ -110,6 +119,9 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
   const byOperation = new Map<string, Step[]>()
   const always: Step[] = []
   const onRaw = ruleIndex<Step>()
+  const measures = new Map(
+    detectors.flatMap((one) => (one.kind === 'measure' ? [[one.facts.id, one] as const] : [])),
+  )
   for (const detector of detectors) {
     const step = stepOf(detector, context)
     const guarded: Step = (event, at, raw) => {
@@ -164,8 +176,15 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
     tick(watermark, due) {
       context.watermark = Math.max(context.watermark, watermark)
       for (const key of due) {
-        const kept = state.get(key) as Opened | Held | undefined // only these are kept under a timed key
+        const kept = state.get(key) as Opened | Held | Gathered | undefined // only these are kept under a timed key
         if (kept === undefined) continue
+        if (isGathered(kept)) {
+          const detector = measures.get(kept.gathered)
+          const found = detector && judgeGathered(detector, kept)
+          if (found !== undefined) context.tellOnce(found)
+          state.put(key, undefined, 0)
+          continue
+        }
         if (isHeld(kept)) {
           const left = release(kept, context.watermark, context)
           state.put(key, left?.value, left?.due ?? 0)

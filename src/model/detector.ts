@@ -165,7 +165,10 @@ export const correlationDocument = z
         timespan: timespan('length of the sliding window, both ends included'),
         condition: z
           .strictObject({
-            field: name('field whose values count').optional(),
+            field: z
+              .union([name('field'), z.array(name('field')).min(1).max(8)])
+              .describe('field whose values count, or several')
+              .optional(),
             percentile: z
               .number()
               .min(0)
