@@ -1,6 +1,6 @@
 // The database register of the scenario: what its operator knows, as a file of knowledge.
 import { keyUrl, SERVER } from './callers.ts'
-import { ekm, ines, K1, lena, mi, moment, omar, sql01, sql01Next } from './calls.ts'
+import { appObject, ekm, ines, K1, lena, mi, moment, omar, sql01, sql01Next } from './calls.ts'
 
 const window = (day: number, note: string) =>
   `{ from: ${moment(day, '08:00')}Z, until: ${moment(day, '12:00')}Z, note: ${note} }`
@@ -27,10 +27,11 @@ databases:
     principals: # ${ekm.name}
       - oid: ${ekm.oid}
         appid: ${ekm.appid}
+        application: ${appObject}
         kind: service_principal
         registrars: [${lena.oid}] # ${lena.name}
         credential_ids: [${K1}]
-    networks: [192.0.2.40/32, 192.0.2.41/32]
+    networks: [192.0.2.40/32]
 ${people}  - id: sql-orders
     platform: azure_sql
     server: ${SERVER}

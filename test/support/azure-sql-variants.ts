@@ -51,15 +51,17 @@ export interface Variant {
   readonly alerts: readonly string[]
   /** What the near miss rightly raises: detectors that are not about databases. */
   readonly nearAlerts?: readonly string[]
+  /** Networks of the instance, where they are not the example's. */
+  readonly networks?: readonly string[]
   /** What the document does not want, but is raised as long as `database-key-at-risk` does not wait ten minutes. */
   readonly early?: readonly string[]
 }
 
 /** Rows 1 to 35, as far as they lie on day 0 and day 1. */
 const toDay1 = scenario.filter((one) => one.time < moment(2, '00:00:00'))
-const instead = (number: number, rows: readonly Entry[]) => [
-  ...toDay1.filter((one) => one.row !== number),
-  ...rows,
+const instead = (...changed: readonly Entry[]) => [
+  ...toDay1.filter((one) => changed.every(({ row: number }) => one.row !== number)),
+  ...changed,
 ]
 
 // --- The rest of the cast ---
@@ -151,6 +153,13 @@ export const variants: readonly Variant[] = [
       ...row(61, 1, '12:00:05', unwrap(from(ekm, '192.0.2.41'), sql01)),
     ],
     ['caller-new-asn high', 'recon-firewall-denied medium'],
+    {
+      networks: ['192.0.2.40/32', '192.0.2.41/32'],
+      clean: instead(
+        ...row(9, 0, '08:12:09', vaultWrite(omar, oneMore)),
+        ...row(10, 0, '08:12:09', vaultAudit('VaultPut', omar, oneMore)),
+      ),
+    },
   ),
   variant(
     'V2b',
@@ -225,7 +234,8 @@ export const variants: readonly Variant[] = [
       ...row(52, 1, '11:05:05', unwrap(ekmOutside, sql01)),
     ],
     row(60, 0, '11:00:00', secretsChanged(lena, [K1], [K1, K3])),
-    ['database-credential-added high', 'database-credential-unknown critical', 'caller-new-asn high'],
+    // database-credential-unknown becomes critical when it can look back to the credential that was added
+    ['database-credential-added high', 'database-credential-unknown medium', 'caller-new-asn critical'],
   ),
   variant(
     'V7',
@@ -286,7 +296,7 @@ export const variants: readonly Variant[] = [
       serverKeyWrite(pipeline, orders.version),
     ),
     ['database-duties-merged medium'],
-    { clean: instead(31, row(31, 0, '10:04:00', protectorWrite(omar, orders.version))) },
+    { clean: instead(...row(31, 0, '10:04:00', protectorWrite(omar, orders.version))) },
   ),
   variant(
     'V10b',
