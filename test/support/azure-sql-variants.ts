@@ -125,17 +125,13 @@ const variant = (
   more: Partial<Variant> = {},
 ): Variant => ({ id, title, clean: toDay1, added, near, alerts, ...more })
 
+// biome-ignore format: a row is a line
 export const variants: readonly Variant[] = [
   variant(
     'V1',
     'foreign unwrap',
     [
-      ...row(
-        50,
-        1,
-        '11:00:00',
-        role('write', omar, { role: roles.cryptoUser, to: evil, scope: `${VAULT}/keys/sql01-tde` }),
-      ),
+      ...row(50, 1, '11:00:00', role('write', omar, { role: roles.cryptoUser, to: evil, scope: `${VAULT}/keys/sql01-tde` })),
       ...row(51, 1, '11:05:00', unwrap(evil, sql01)),
     ],
     row(60, 1, '12:00:00', get(ines, sql01)),
@@ -248,24 +244,12 @@ export const variants: readonly Variant[] = [
     'V8',
     'logs off, while the Activity log goes on',
     [
-      ...row(
-        50,
-        1,
-        '11:00:00',
-        activity('Microsoft.Insights/diagnosticSettings/delete', diagnosticSetting, omar),
-      ),
+      ...row(50, 1, '11:00:00', activity('Microsoft.Insights/diagnosticSettings/delete', diagnosticSetting, omar)),
       ...[2, 3, 4, 5, 6, 7, 8, 9].flatMap((day) =>
         row(51, day, '09:00:00', vaultWrite(omar, vaultBody('Deny', '192.0.2.40/32'))),
       ),
     ],
-    row(
-      60,
-      0,
-      '11:00:00',
-      activity('Microsoft.Insights/diagnosticSettings/write', diagnosticSetting, omar, {
-        request: diagnostics,
-      }),
-    ),
+    row(60, 0, '11:00:00', activity('Microsoft.Insights/diagnosticSettings/write', diagnosticSetting, omar, { request: diagnostics, })),
     ['log-stopped high', 'coverage-gap medium'],
   ),
   variant('V9', 'rotation missing', [], [], ['rotation-overdue medium', 'rotation-overdue medium'], {
@@ -288,13 +272,7 @@ export const variants: readonly Variant[] = [
     'V10',
     'duties merged: the owner of the keys sets the protector',
     [],
-    row(
-      60,
-      1,
-      '11:00:00',
-      audit('KeyUpdate', { by: pipeline, ...orders, properties: keyProperties(1_811_924_200) }),
-      serverKeyWrite(pipeline, orders.version),
-    ),
+    row(60, 1, '11:00:00', audit('KeyUpdate', { by: pipeline, ...orders, properties: keyProperties(1_811_924_200) }), serverKeyWrite(pipeline, orders.version)),
     ['database-duties-merged medium'],
     { clean: instead(...row(31, 0, '10:04:00', protectorWrite(omar, orders.version))) },
   ),
