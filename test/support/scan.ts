@@ -88,7 +88,11 @@ export interface PipelineResult {
 const detectors = loadDetectors([], true).detectors
 
 /** A record alone through the whole scan: format detected, kept, and mapped as its normalizer says. @returns `event` */
-export const mappedByScan = (record: unknown, event: KeyEvent, config: Partial<NormalizeSettings> = {}): KeyEvent => {
+export const mappedByScan = (
+  record: unknown,
+  event: KeyEvent,
+  config: Partial<NormalizeSettings> = {},
+): KeyEvent => {
   const { events, tally } = scanBytes([{ path: 'record', bytes: Buffer.from(JSON.stringify(record)) }], {
     config,
   })
