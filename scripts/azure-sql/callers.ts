@@ -66,7 +66,7 @@ export const application = (name: string, ip: string, agent: string): Caller => 
   ip,
   agent,
 })
-/** No page says what the SQL Server Connector and Azure SQL call themselves: they have no agent here. */
+/** No page says what the SQL Server Connector and Azure SQL call themselves: here they have no user agent. */
 export const managedIdentity = (name: string, ip: string): Caller => ({
   ...application(name, ip, ''),
   kind: 'managed_identity',
