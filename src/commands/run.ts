@@ -4,7 +4,6 @@ import { loadDetectors } from '../config/detectors.ts'
 import { type KnowledgeFile, loadKnowledge } from '../config/knowledge.ts'
 import { packageVersion } from '../config/paths.ts'
 import { readSecret, Secret } from '../config/secrets.ts'
-import { followFiles } from '../ingest/follow.ts'
 import type { RecordedDetectors } from '../journal/rejudge.ts'
 import { sqliteJournal } from '../journal/sqlite.ts'
 import type { Config } from '../model/config.ts'
@@ -16,10 +15,11 @@ import { forward } from '../pipeline/forward.ts'
 import { type LiveJudge, liveJudge } from '../pipeline/live-judge.ts'
 import { runLoop } from '../pipeline/loop.ts'
 import { type RecordNormalizer, recordNormalizer } from '../pipeline/normalize-record.ts'
-import type { Commit, Control, Journal, Source } from '../pipeline/ports.ts'
+import type { Commit, Control, Journal } from '../pipeline/ports.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
 import { sinksOf } from './sinks.ts'
+import { sourceOf } from './sources.ts'
 import { operator } from './where.ts'
 
 export interface RunOptions {
@@ -29,15 +29,6 @@ export interface RunOptions {
 
 /** A graceful stop takes no longer than this (architecture.md section 8). */
 const STOP_MS = 10_000
-
-const sourceOf = (feed_id: string, source: Config['sources'][string], follow: boolean, log: Log): Source =>
-  followFiles({
-    feed_id,
-    paths: source.paths,
-    start: source.start,
-    follow,
-    onFailure: (path, reason) => log.warn(`${path} cannot be read: ${reason}`, { feed: feed_id }),
-  })
 
 /** A promise for the next piece of news, again and again. */
 const bell = () => {
@@ -237,7 +228,9 @@ const serve = async (
   try {
     await runLoop(
       {
-        sources: Object.entries(config.sources).map(([name, one]) => sourceOf(name, one, !options.once, log)),
+        sources: Object.entries(config.sources).map(([feed, one]) =>
+          sourceOf(feed, one, { follow: !options.once, onNotice: (text) => log.warn(text, { feed }) }),
+        ),
         journal,
         judge,
         settings: config,
