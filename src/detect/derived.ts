@@ -116,7 +116,17 @@ const originOf = ({ network: { asn, source_ip } }: KeyEvent): string | undefined
   return `${groups.map((one) => Number.parseInt(one, 16).toString(16)).join(':')}::/48`
 }
 
+/**
+ * The data object a call opened: its context where the cloud records one. Azure has no context; there it is the key with its
+ * version, since each service keeps its own.
+ */
+const objectOf = ({ source, target, crypto }: KeyEvent): string | undefined => {
+  if (source.provider !== 'azure') return crypto?.context_hash
+  return target.key_id && [target.key_id, target.key_version ?? ''].join('/')
+}
+
 export const derivedFields: ReadonlyMap<string, (event: KeyEvent) => string | undefined> = new Map([
   ['class', classOf],
   ['network.origin', originOf],
+  ['crypto.object', objectOf],
 ])
