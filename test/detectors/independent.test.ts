@@ -16,7 +16,52 @@ const { detectors } = loadDetectors([], true)
 const missing: readonly string[] = ['rbac-key-role']
 
 /** What the product does not yet do as the documents say: file, case, reason. An entry leaves when its case holds. */
-const known: readonly (readonly [file: string, name: string, reason: string])[] = []
+const BEFORE =
+  'the last value of a vault or a setting is not kept: rules cannot test before.<field> (contracts.md 3)'
+const JOIN = 'sign-ins and logins are not joined to what follows them (formats.md 4, issue text: MFA join)'
+const ADMINS =
+  'no evaluator says that only the caller is left as administrator; the rule tests the bypass of AWS alone'
+const known: readonly (readonly [file: string, name: string, reason: string])[] = [
+  ['vault-network-open.azure-activity.cases.yml', 'the bypass is widened', BEFORE],
+  ['vault-network-open.azure-activity.cases.yml', 'it was Allow before as well', BEFORE],
+  ['vault-network-open.azure-activity.cases.yml', 'closed: from Allow to Deny', BEFORE],
+  [
+    'vault-network-open.azure-activity.cases.yml',
+    'closed in between, then open: the last value counts',
+    BEFORE,
+  ],
+  ['vault-network-open.azure-activity.cases.yml', 'open at first sight', BEFORE],
+  ['vault-network-open.azure-activity.cases.yml', 'another vault was closed', BEFORE],
+  ['vault-network-open.azure.cases.yml', 'open to begin with', BEFORE],
+  ['log-diag-narrowed.azure-activity.cases.yml', 'another destination than before', BEFORE],
+  ['destructive-no-mfa.azure.cases.yml', 'the sign-in ten minutes before was of one factor', JOIN],
+  ['destructive-no-mfa.azure.cases.yml', 'a key is backed up after a sign-in of one factor', JOIN],
+  ['destructive-no-mfa.gcp.cases.yml', 'the login an hour before was by password alone', JOIN],
+  ['policy-change-no-mfa.gcp.cases.yml', 'the login half an hour before was by password alone', JOIN],
+  ['policy-change-no-mfa.gcp.cases.yml', 'on a key ring', JOIN],
+  ['policy-lockout.azure-activity.cases.yml', 'all administrators but the caller are taken out', ADMINS],
+  ['policy-lockout.gcp.cases.yml', 'every administrator but the caller is taken out', ADMINS],
+  [
+    'policy-external.azure-activity.cases.yml',
+    'an access policy for a known partner',
+    'a binding does not carry the tenant of its member, so partners cannot be compared',
+  ],
+  [
+    'caller-external.gcp.cases.yml',
+    'a user of another domain',
+    'actor.account is the project of a service account; the domain of a person is compared with nothing',
+  ],
+  [
+    'decoy-key-touched.gcp.cases.yml',
+    'names are compared exactly',
+    'labels match in capital or small letters in every cloud (docs/knowledge.md); schema.md 2 rule 6 wants Google exact',
+  ],
+  [
+    'weak-algorithm.gcp.cases.yml',
+    'an import job that wraps with SHA-1',
+    'importMethod is not read, and an import job has no target.key_id, by which the rule groups (contracts.md 3)',
+  ],
+]
 
 const files = readdirSync(folder).sort()
 const detectorOf = (file: string) => file.split('.')[0] ?? file

@@ -188,7 +188,11 @@ describe.skipIf(!hasSamples)('Google', () => {
         outcome: 'success',
       },
     ])
-    expect(events[0]?.change?.bindings).toEqual(policyDelta.bindingDeltas)
+    const lower = policyDelta.bindingDeltas.map((one) => ({
+      ...one,
+      action: String(one['action']).toLowerCase(),
+    }))
+    expect(events[0]?.change?.bindings).toEqual(lower)
     expect(raised).toEqual([])
   })
 
