@@ -13,14 +13,16 @@ export const textEncodings: readonly string[] = Object.keys(toBytes)
 
 /**
  * The three ways a text can show inside Base64, by its place modulo 3; what depends on its neighbors is cut off.
- * Before it stand i bytes, which spoil the first ceil(8i/6) characters; behind it the last one may be spoiled.
+ * Before it stand i bytes, which spoil the first ceil(8i/6) characters; behind it the last one may be spoiled. A text
+ * too short to fill one character at some place cannot be seen there.
  */
 const atOffsets = (bytes: Buffer): string[] =>
-  [0, 1, 2].map((offset) => {
-    const encoded = Buffer.concat([Buffer.alloc(offset), bytes]).toString('base64')
-    const from = Math.ceil((offset * 8) / 6)
-    return encoded.slice(from, Math.floor(((offset + bytes.length) * 8) / 6))
-  })
+  [0, 1, 2]
+    .map((offset) => {
+      const whole = Buffer.concat([Buffer.alloc(offset), bytes]).toString('base64')
+      return whole.slice(Math.ceil((offset * 8) / 6), Math.floor(((offset + bytes.length) * 8) / 6))
+    })
+    .filter((one) => one !== '')
 
 /**
  * @param names modifiers of a field, in order

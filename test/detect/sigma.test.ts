@@ -18,6 +18,10 @@ describe('what the specification says, and what was decided where it is silent',
 /** Values by the specification's modifier appendix; dates by the calendar. */
 const more: readonly (readonly [field: string, expected: unknown, value: unknown, matches: boolean])[] = [
   ['f|base64', 'foo', 'Zm9v', true],
+  // "foo" behind one and two other bytes
+  ['f|base64offset|contains', 'foo', 'eGZvb3g=', true],
+  ['f|base64offset|contains', 'foo', 'eHhmb294', true],
+  ['f|base64offset|contains', 'foo', 'eHhmYm94', false],
   ['f|wide|base64', 'ab', 'YQBiAA==', true],
   ['f|utf16be|base64', 'ab', 'AGEAYg==', true],
   ['f|utf16|base64', 'ab', '//5hAGIA', true],
