@@ -7,6 +7,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { sigmaCases } from '../test/detect/sigma-cases.ts'
+import { correlationIds, correlations, type GoldenHistory, histories } from '../test/oracles/histories.ts'
 import { type Detection, type Family, families, type Golden } from '../test/oracles/pairs.ts'
 
 const ENGINE = 'rsigma 0.23.0'
@@ -17,6 +18,8 @@ if (version.error !== undefined || !version.stdout.startsWith(ENGINE)) {
   console.warn(`SKIPPED: no ${ENGINE} here; cargo install rsigma --version 0.23.0 --locked`)
   process.exit(process.env['CI'] === undefined ? 0 : 1)
 }
+
+const goldenHistories = join(import.meta.dirname, '../test/oracles/golden-correlations.ndjson')
 
 const folder = mkdtempSync(join(tmpdir(), 'keytrail-proof-'))
 const idOf = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`
@@ -40,6 +43,44 @@ const ask = ({ rules, events }: Family): number[][] => {
   return found.map((one) => one.sort((a, b) => a - b))
 }
 
+/** @returns by correlation, the records that end a window which holds */
+const askHistory = (records: readonly object[]): GoldenHistory => {
+  writeFileSync(join(folder, 'correlations.yml'), correlations)
+  const { stdout, stderr } = spawnSync(
+    'rsigma',
+    [
+      ...['--output-format', 'ndjson', 'engine', 'eval', '-r', join(folder, 'correlations.yml')],
+      ...['--correlation-event-mode', 'full', '--timestamp-field', 'eventTime'],
+    ],
+    {
+      input: records.map((one) => JSON.stringify(one)).join('\n'),
+      encoding: 'utf8',
+      maxBuffer: 64 * 1024 * 1024,
+    },
+  )
+  if (stdout === '') throw new Error(stderr)
+  const ends = Object.fromEntries(correlationIds.map((id) => [id, [] as number[]]))
+  for (const line of stdout.split('\n').filter((one) => one !== '')) {
+    const { rule_title, events } = JSON.parse(line) as {
+      rule_title: string
+      events?: { requestParameters: { id: number } }[]
+    } // rsigma's own form
+    const last = events?.at(-1)?.requestParameters.id
+    if (last !== undefined) ends[rule_title]?.push(last)
+  }
+  return { engine: ENGINE, ends }
+}
+
+/** Writes what the engine says, or compares it with what it said. @returns whether that is the same */
+const compare = (path: string, text: string): boolean => {
+  if (process.argv.includes('--write')) writeFileSync(path, text)
+  else if (readFileSync(path, 'utf8') !== text) {
+    console.error(`${path} is not what ${ENGINE} says now`)
+    return false
+  }
+  return true
+}
+
 try {
   let wrong = 0
   for (const [name, detection, records] of sigmaCases) {
@@ -55,16 +96,16 @@ try {
     .map(([family, one]): Golden => ({ engine: ENGINE, family, matches: ask(one) }))
     .map((one) => `${JSON.stringify(one)}\n`)
     .join('')
-  if (process.argv.includes('--write')) writeFileSync(golden, text)
-  else if (readFileSync(golden, 'utf8') !== text) {
-    console.error(`${golden} is not what ${ENGINE} says now`)
+  if (!compare(golden, text)) wrong++
+  if (!compare(goldenHistories, histories.map((one) => `${JSON.stringify(askHistory(one))}\n`).join('')))
     wrong++
-  }
   const pairs = [...families.values()].reduce(
     (sum, { rules, events }) => sum + rules.length * events.length,
     0,
   )
-  console.log(`${families.size} families, ${pairs} pairs of rule and record`)
+  console.log(
+    `${families.size} families, ${pairs} pairs of rule and record; ${histories.length} histories, ${correlationIds.length} correlations`,
+  )
   process.exitCode = wrong === 0 ? 0 : 1
 } finally {
   rmSync(folder, { recursive: true, force: true })

@@ -4,7 +4,7 @@
  */
 
 /** mulberry32: small, seeded, good enough to vary texts. */
-const randomOf = (seed: number) => {
+export const randomOf = (seed: number) => {
   let state = seed
   return (below: number): number => {
     state = (state + 0x6d2b79f5) | 0
@@ -13,7 +13,7 @@ const randomOf = (seed: number) => {
     return ((t ^ (t >>> 14)) >>> 0) % below
   }
 }
-type Random = ReturnType<typeof randomOf>
+export type Random = ReturnType<typeof randomOf>
 
 export type Detection = Readonly<Record<string, unknown>>
 export interface Family {
