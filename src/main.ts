@@ -15,6 +15,11 @@ const wholeNumber = (text: string): number => {
   if (!/^[1-9]\d{0,2}$/.test(text)) throw new InvalidArgumentError('a whole number from 1 to 999 is needed.')
   return Number(text)
 }
+const pointInTime = (text: string): number => {
+  const at = Date.parse(text)
+  if (Number.isNaN(at)) throw new InvalidArgumentError('a time such as 2026-03-02T09:00:00Z is needed.')
+  return at
+}
 
 const program = new Command('keytrail')
   .description(
@@ -61,6 +66,11 @@ program
     ),
   )
   .option('--workers <n>', 'reading threads (default: by size, at most one per core)', wholeNumber)
+  .option(
+    '--until <time>',
+    'what would be due later is not overdue (default: time of the last event)',
+    pointInTime,
+  )
   .option('--strict', 'parse every record, also those whose bytes show that they are out of scope', false)
   .option('--no-save', 'do not keep the result in .keytrail/scan for explain')
   .option('--quiet', 'no progress', false)

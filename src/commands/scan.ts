@@ -36,6 +36,8 @@ export interface ScanOptions {
   readonly format?: FormatName | undefined
   readonly failOn?: Criticality | undefined
   readonly workers?: number | undefined
+  /** Terms that end later are not over, milliseconds since 1970; the last event unless said. */
+  readonly until?: number | undefined
   readonly strict: boolean
   readonly save: boolean
   readonly quiet: boolean
@@ -230,7 +232,7 @@ export const scan = async (
         signal.throwIfAborted()
       }
     }
-    judging.finish()
+    judging.finish(options.until)
     for (const id of judging.engine.context.full)
       warn(`detector ${id}: a group had more events than are held, it has no verdict on them`)
     meter.done()

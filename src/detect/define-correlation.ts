@@ -67,6 +67,19 @@ const together = (getters: readonly Getter[]): Getter | undefined => {
   }
 }
 
+/** Breadth: what counts may be called differently in each cloud; elsewhere nothing counts. */
+const perCloud = (
+  field: NonNullable<CorrelationDocument['keytrail']>['field'],
+  read: (fields: readonly string[], part: string) => Getter[],
+): Getter | undefined => {
+  if (field === undefined) return undefined
+  if (typeof field === 'string' || Array.isArray(field)) return together(read(list(field), 'condition'))
+  const clouds = new Map(
+    Object.entries(field).map(([cloud, names]) => [cloud, together(read(list(names), 'condition'))]),
+  )
+  return (event, raw) => clouds.get(event.source.provider)?.(event, raw)
+}
+
 /** @throws RuleError */
 export const correlationDetector = (
   one: Of<'correlation'>,
@@ -81,6 +94,7 @@ export const correlationDetector = (
   const fields = list(condition.field)
   const measure = measures[type]
   const needsField = type.startsWith('value_')
+  const byCloud = one.doc.keytrail?.field
   if (needsField && fields.length === 0)
     throw new RuleError(['correlation', 'condition'], `${type} needs a field in its condition`)
 
@@ -104,7 +118,7 @@ export const correlationDetector = (
       rule: rule.compiled,
       index,
       group: read(groupBy, 'group-by'),
-      value: needsField ? together(read(fields, 'condition')) : undefined,
+      value: needsField ? (perCloud(byCloud, read) ?? together(read(fields, 'condition'))) : undefined,
     }
   }
   const innerOf = (inner: Of<'correlation'>, name: string, index: number): InnerSide => {

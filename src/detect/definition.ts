@@ -5,6 +5,7 @@
 import { parseDocument } from 'yaml'
 import { placeholders as placeholdersSchema } from '../model/detector.ts'
 import { correlationDetector } from './define-correlation.ts'
+import { extensionDetector } from './define-extension.ts'
 import { type Detector, type DetectorSet, milliseconds } from './detectors.ts'
 import {
   type DetectorFile,
@@ -182,6 +183,8 @@ export const defineDetectors = (files: readonly DetectorFile[]): DetectorSet => 
     const facts = factsOf(one, contentHash(contentOf(one)))
     const read = (name: string, fields: readonly string[]) =>
       gettersOf(one.compiled, fields, ['keytrail', name])
+    if (kind === 'sequence' || kind === 'overdue' || kind === 'silence')
+      return extensionDetector(one, kind, facts)
     if (kind !== 'novelty')
       return {
         kind: 'single',

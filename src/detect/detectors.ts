@@ -2,6 +2,7 @@
 import type { Criticality } from '../model/operations.ts'
 import type { ParsedDocument, Problem } from './documents.ts'
 import type { CompiledRule, Getter, Predicate } from './record-rule.ts'
+import type { Chain } from './sequence.ts'
 
 /** What every detector carries into its alerts. */
 export interface DetectorFacts {
@@ -110,7 +111,45 @@ export interface NoveltyDetector {
   readonly certain: Predicate | undefined
 }
 
-export type Detector = SingleDetector | CountDetector | MeasureDetector | NoveltyDetector
+/** Chains of events of a group. */
+export interface SequenceDetector {
+  readonly kind: 'sequence'
+  readonly facts: DetectorFacts
+  readonly rule: CompiledRule
+  readonly by: readonly string[]
+  readonly group: readonly Getter[]
+  readonly chains: readonly Chain[]
+  readonly bucketMs: number
+}
+
+interface Term {
+  readonly ms: number
+  readonly text: string
+}
+
+/** What must come within a term, and does not. */
+export interface OwedDetector {
+  readonly kind: 'overdue' | 'silence'
+  readonly facts: DetectorFacts
+  /** What begins a term. */
+  readonly rule: CompiledRule
+  /** What ends it; absent for silence, where every event does. */
+  readonly expect: CompiledRule | undefined
+  readonly by: readonly string[]
+  readonly group: readonly Getter[]
+  readonly due: Term
+  /** Another term for some. */
+  readonly sooner: { readonly matches: Predicate; readonly due: Term } | undefined
+  readonly bucketMs: number
+}
+
+export type Detector =
+  | SingleDetector
+  | CountDetector
+  | MeasureDetector
+  | NoveltyDetector
+  | SequenceDetector
+  | OwedDetector
 
 export interface DetectorSet {
   /** In order of id. */
@@ -145,6 +184,10 @@ export const rulesOf = (detector: Detector): readonly CompiledRule[] => {
     case 'measure':
       return detector.sides.map(({ rule }) => rule)
     case 'novelty':
+    case 'sequence':
       return [detector.rule]
+    case 'overdue':
+    case 'silence':
+      return detector.expect === undefined ? [detector.rule] : [detector.rule, detector.expect]
   }
 }

@@ -14,8 +14,10 @@ import { type Gathered, isGathered, judgeGathered, measureStep } from './measure
 import { everyRuleStep } from './nested.ts'
 import { noveltyStep } from './novelty.ts'
 import { alertOf, type Opened, revise } from './opened.ts'
+import { isOwed, type Owed, owedStep, settleOwed } from './owed.ts'
 import { feedOf } from './raw-fields.ts'
 import { ruleIndex } from './rule-index.ts'
+import { type Flow, isFlow, sequenceMachine, sequenceStep } from './sequence.ts'
 import { singleStep } from './single.ts'
 import type { State, Wants } from './state.ts'
 import { type Held, isHeld, release } from './unless.ts'
@@ -35,8 +37,12 @@ export interface Context {
   readonly finalizeMs: number
   /** No event before this time is still expected, milliseconds since 1970. */
   watermark: number
+  /** The end of time, milliseconds since 1970: what would be due behind it is not known to be late. */
+  clock: number
   /** A revision was made. */
   tell(opened: Opened): void
+  /** An alert can change no more: what was not told of it is. */
+  close(opened: Opened): void
   /** An alert was made that cannot change. */
   tellOnce(opened: Opened): void
   /** Events that matched but lack a field that is grouped by or counted. */
@@ -80,7 +86,9 @@ const DAY_MS = 86_400_000
 
 const NOTHING: readonly Plan[] = []
 
-const stepOf = (detector: Detector, context: Context): Step => {
+type Machines = Map<string, ReturnType<typeof sequenceMachine>>
+
+const stepOf = (detector: Detector, context: Context, machines: Machines): Step => {
   switch (detector.kind) {
     case 'single':
       return singleStep(detector, context)
@@ -88,6 +96,14 @@ const stepOf = (detector: Detector, context: Context): Step => {
       return detector.counts === 'rules' || detector.inner.length > 0
         ? everyRuleStep(detector, context)
         : countStep(detector, context)
+    case 'sequence': {
+      const machine = sequenceMachine(detector, context)
+      machines.set(detector.facts.id, machine)
+      return sequenceStep(detector, context, machine)
+    }
+    case 'overdue':
+    case 'silence':
+      return owedStep(detector, context)
     case 'measure':
       return measureStep(detector, context)
     case 'novelty':
@@ -102,9 +118,15 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
     state,
     finalizeMs,
     watermark: Number.NEGATIVE_INFINITY,
+    clock: Number.POSITIVE_INFINITY,
     tell(opened) {
       opened.told = opened.draft.evidence.total
       if (every) onAlert(alertOf(opened))
+    },
+    close(opened) {
+      if (every && opened.draft.evidence.total <= opened.told) return
+      if (opened.draft.evidence.total > opened.told) revise(opened)
+      onAlert(alertOf(opened))
     },
     tellOnce: (opened) => onAlert(alertOf(opened)),
     ungrouped: 0,
@@ -119,11 +141,12 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
   const byOperation = new Map<string, Step[]>()
   const always: Step[] = []
   const onRaw = ruleIndex<Step>()
+  const machines: Machines = new Map()
   const measures = new Map(
     detectors.flatMap((one) => (one.kind === 'measure' ? [[one.facts.id, one] as const] : [])),
   )
   for (const detector of detectors) {
-    const step = stepOf(detector, context)
+    const step = stepOf(detector, context, machines)
     const guarded: Step = (event, at, raw) => {
       try {
         return step(event, at, raw)
@@ -176,8 +199,18 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
     tick(watermark, due) {
       context.watermark = Math.max(context.watermark, watermark)
       for (const key of due) {
-        const kept = state.get(key) as Opened | Held | Gathered | undefined // only these are kept under a timed key
+        const kept = state.get(key) as Opened | Held | Gathered | Flow | Owed | undefined // only these are kept under a timed key
         if (kept === undefined) continue
+        if (isOwed(kept)) {
+          settleOwed(key, kept, context.watermark, context)
+          continue
+        }
+        if (isFlow(kept)) {
+          const machine = machines.get(kept.flow)
+          if (machine === undefined) state.put(key, undefined, 0)
+          else machine.due(key, kept, context.watermark)
+          continue
+        }
         if (isGathered(kept)) {
           const detector = measures.get(kept.gathered)
           const found = detector && judgeGathered(detector, kept)
@@ -200,9 +233,7 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
           }
         }
         state.put(key, undefined, 0)
-        if (every && opened.draft.evidence.total <= opened.told) continue
-        if (opened.draft.evidence.total > opened.told) revise(opened)
-        onAlert(alertOf(opened))
+        context.close(opened)
       }
     },
     context,

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import { knowledge } from './knowledge.ts'
+import { providers } from './vocabulary.ts'
 
 export const levels = ['informational', 'low', 'medium', 'high', 'critical'] as const
 export const statuses = ['stable', 'test', 'experimental', 'deprecated', 'unsupported'] as const
@@ -19,6 +20,8 @@ const raise = z.strictObject({
   when: name('condition over the selections'),
   level: z.enum(levels).describe('severity of events that match it'),
 })
+
+const fields = z.union([name('field'), z.array(name('field')).min(1).max(4)])
 
 const extension = z
   .strictObject({
@@ -47,7 +50,7 @@ const extension = z
       .optional(),
     axis: z.enum(['key', 'actor', 'account', 'all']).describe('what the state is keyed by').optional(),
     kind: z
-      .enum(['rate', 'breadth', 'novelty'])
+      .enum(['rate', 'breadth', 'novelty', 'sequence', 'overdue', 'silence'])
       .describe('kind of evidence; without a calibration the correlation decides rate and breadth')
       .optional(),
     pair: z
@@ -62,6 +65,39 @@ const extension = z
       .optional(),
     learn: timespan('novelty: for how long, 14d unless said otherwise').optional(),
     memory: timespan('novelty: time in which the pair was not seen, 30d unless said otherwise').optional(),
+    field: z
+      .union([fields, z.partialRecord(z.enum(providers), fields)])
+      .describe('breadth: field whose values count, or several; also one for each cloud')
+      .optional(),
+    chains: z
+      .array(
+        z.strictObject({
+          within: timespan('all steps lie in it'),
+          level: z.enum(levels).describe('severity, that of the detector unless said').optional(),
+          steps: z
+            .array(
+              z.strictObject({
+                name: name('how others refer to it').optional(),
+                when: name('condition over the selections'),
+                after: z.array(name('earlier step')).max(8).describe('comes after these').optional(),
+                count: z.int().min(2).max(100).describe('as many events').optional(),
+                without: name('condition: what must not happen since the step before').optional(),
+              }),
+            )
+            .min(1)
+            .max(8),
+        }),
+      )
+      .min(1)
+      .max(8)
+      .describe('sequence: events of one group, in part in order; one of the chains must hold')
+      .optional(),
+    expect: name('condition over the selections').describe('overdue: what must come').optional(),
+    due: timespan('overdue and silence: within which time').optional(),
+    sooner: z
+      .strictObject({ when: name('condition over the selections'), due: timespan('within which time') })
+      .describe('overdue and silence: another time for some')
+      .optional(),
     certain: name('condition over the selections')
       .describe('novelty: events that need no history, because knowledge says what is usual')
       .optional(),

@@ -28,7 +28,8 @@ export interface JudgeTally {
 
 export interface Judge {
   accept(kept: Kept): void
-  finish(): void
+  /** @param until milliseconds since 1970: terms that end later are not over; the last event unless said */
+  finish(until?: number): void
   readonly tally: JudgeTally
   readonly engine: Engine
 }
@@ -112,7 +113,10 @@ export const judge = (
       if (++judged % SWEEP_EVENTS === 0) state.sweep(at)
       onEvent(event, at)
     },
-    finish: () => detecting.tick(Number.POSITIVE_INFINITY, state.due(Number.POSITIVE_INFINITY)),
+    finish(until = tally.last === undefined ? 0 : Date.parse(tally.last)) {
+      detecting.context.clock = until
+      detecting.tick(Number.POSITIVE_INFINITY, state.due(Number.POSITIVE_INFINITY))
+    },
     tally,
     engine: detecting,
   }
