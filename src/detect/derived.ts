@@ -1,4 +1,5 @@
 /** Fields that a detector may name beside those of the event: what follows from several of them. */
+import { z } from 'zod'
 import type { KeyEvent } from '../model/event.ts'
 import type { Operation } from '../model/operations.ts'
 
@@ -139,6 +140,32 @@ const selfGrant = (event: KeyEvent): string | undefined => {
     : undefined
 }
 
+const KMS_ADMIN = 'roles/cloudkms.admin'
+const googlePolicy = z.object({
+  bindings: z.array(z.object({ role: z.string(), members: z.array(z.string()).default([]) })),
+})
+
+const adminsIn = (policy: string): readonly string[] => {
+  try {
+    const { bindings } = googlePolicy.parse(JSON.parse(policy))
+    return bindings.flatMap(({ role, members }) => (role === KMS_ADMIN ? members : []))
+  } catch {
+    return [] // of another cloud, or cut: change.policy stands in `truncated`
+  }
+}
+
+/** Whether a policy of Google takes other administrators of a key out and leaves its author alone. */
+const soleAdmin = ({ actor, change }: KeyEvent): string | undefined => {
+  const own = actor.principal?.toLowerCase()
+  const isOwn = (member: string | undefined) => member?.toLowerCase().split(':').at(-1) === own
+  const removed = change?.bindings?.some(
+    ({ action, role, member }) => action === 'remove' && role === KMS_ADMIN && !isOwn(member),
+  )
+  if (own === undefined || change?.policy === undefined || !removed) return undefined
+  const left = adminsIn(change.policy)
+  return left.length > 0 && left.every(isOwn) ? 'true' : undefined
+}
+
 type Derived = (event: KeyEvent) => string | readonly string[] | undefined
 
 export const derivedFields: ReadonlyMap<string, Derived> = new Map<string, Derived>([
@@ -147,4 +174,5 @@ export const derivedFields: ReadonlyMap<string, Derived> = new Map<string, Deriv
   ['crypto.object', objectOf],
   ['change.granted', rolesGranted],
   ['change.self_grant', selfGrant],
+  ['change.sole_admin', soleAdmin],
 ])

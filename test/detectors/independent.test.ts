@@ -34,7 +34,6 @@ const known: readonly (readonly [file: string, name: string, reason: string])[] 
   ['vault-network-open.azure.cases.yml', 'open to begin with', BEFORE],
   ['log-diag-narrowed.azure-activity.cases.yml', 'another destination than before', BEFORE],
   ['policy-lockout.azure-activity.cases.yml', 'all administrators but the caller are taken out', ADMINS],
-  ['policy-lockout.gcp.cases.yml', 'every administrator but the caller is taken out', ADMINS],
   [
     'rbac-key-role.azure-activity.cases.yml',
     'the body stands in the first record only',
