@@ -10,6 +10,9 @@ export interface Days {
   readonly to?: number | undefined
 }
 
+/** A connection that is silent for longer is dead. */
+const requestHandler = { connectionTimeout: 5000, requestTimeout: 60_000, socketTimeout: 60_000 }
+
 const DAY_MS = 86_400_000
 /** `2026/03/02`, as in the names of objects. */
 const day = (time: number) => new Date(time).toISOString().slice(0, 10).replaceAll('-', '/')
@@ -25,7 +28,7 @@ export const trailBucket = async (url: string, days: Days): Promise<TrailObjects
   const [, bucket, path = ''] = /^s3:\/\/([a-z0-9][a-z0-9.-]+)(?:\/(.*))?$/.exec(url) ?? []
   if (bucket === undefined) throw new KeytrailError('usage.option', `"${url}" is not s3://bucket/prefix`)
   const { S3Client, ListObjectsV2Command, GetObjectCommand } = await import('@aws-sdk/client-s3')
-  const client = new S3Client({ followRegionRedirects: true })
+  const client = new S3Client({ followRegionRedirects: true, requestHandler })
 
   const pages = async function* (Prefix: string, more: { Delimiter?: string; StartAfter?: string } = {}) {
     let ContinuationToken: string | undefined
@@ -95,7 +98,7 @@ export const trailBucket = async (url: string, days: Days): Promise<TrailObjects
 /** What ListPublicKeys answers for a region, in the form that the command line prints. @param from milliseconds */
 export const listPublicKeys = async (region: string, from: number, to: number) => {
   const { CloudTrailClient, ListPublicKeysCommand } = await import('@aws-sdk/client-cloudtrail')
-  const client = new CloudTrailClient({ region })
+  const client = new CloudTrailClient({ region, requestHandler })
   const PublicKeyList: { Value: string; Fingerprint: string | undefined }[] = []
   let NextToken: string | undefined
   try {

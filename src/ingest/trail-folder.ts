@@ -24,11 +24,11 @@ const metadataOf = (path: string): Readonly<Record<string, string>> => {
 }
 
 export const trailFolder = (paths: readonly string[]): TrailObjects => {
-  const files = new Map<string, InputFile>()
+  const files = new Map<string, InputFile & { readonly place: string }>()
   for (const file of findFiles(paths)) {
-    const name = fromLogs(resolve(file.path))
+    const place = fromLogs(resolve(file.path))
     // A second file of the same place keeps its own name, which no digest knows.
-    if (name !== undefined) files.set(files.has(name) ? file.path : name, file)
+    if (place !== undefined) files.set(files.has(place) ? file.path : place, { ...file, place })
   }
   return {
     nameOf: (_bucket, key) => fromLogs(key) ?? key,
@@ -38,8 +38,8 @@ export const trailFolder = (paths: readonly string[]): TrailObjects => {
     async *logs(digest) {
       const [folder = ''] = /^.*\/CloudTrail-Digest\/[^/]+\//.exec(digest) ?? []
       const prefix = folder.replace('/CloudTrail-Digest/', '/CloudTrail/')
-      for (const [name, { path }] of files)
-        if ((fromLogs(resolve(path)) ?? name).startsWith(prefix) && !/\/\.[^/]*$/.test(name)) yield name
+      for (const [name, { place }] of files)
+        if (place.startsWith(prefix) && !/\/\.[^/]*$/.test(place)) yield name
     },
     async read(name, push) {
       const file = files.get(name)

@@ -87,6 +87,18 @@ describe('keytrail verify cloudtrail', () => {
     }
   })
 
+  test('metadata that is none is refused with its name', () => {
+    const path = join(folder, `${trail.digests.at(-1)}.metadata.json`)
+    const before = readFileSync(path)
+    try {
+      writeFileSync(path, 'An error occurred (403)')
+      const { status, stderr } = verify('AWSLogs', ...KEYS)
+      expect([status, stderr]).toEqual([2, expect.stringContaining('json is not what head-object prints')])
+    } finally {
+      writeFileSync(path, before)
+    }
+  })
+
   test('ends with 4 where there is no digest', () => {
     for (const args of [
       ['AWSLogs/123456789012/CloudTrail'],

@@ -63,9 +63,9 @@ interface World {
   readonly at: (key: string) => S3Object
 }
 
-const world = (): World => {
+const world = (hours = 24): World => {
   const objects: Bucket = new Map()
-  const trail = new Trail(objects, { signer }).hours()
+  const trail = new Trail(objects, { signer }).hours(hours)
   const at = (key: string): S3Object => {
     const one = objects.get(key)
     if (one === undefined) throw new Error(`there is no ${key}`)
@@ -410,6 +410,20 @@ describe('trails, regions and accounts in one folder', () => {
     expect((await verify(trailFolder([below]))).verdict).toBe('verified')
   })
 
+  test('a trail that moved to another bucket goes on there', async () => {
+    const objects: Bucket = new Map()
+    const trail = new Trail(objects, { signer }).hours(4)
+    const left = [...objects.keys()]
+    trail.move('second-trail')
+    trail.hours(4, 4)
+    expect((await verify(trailFolder([copy(objects)]))).trails[0]?.digests.verified).toBe(8)
+    for (const key of left) objects.delete(key)
+    const alone = trailFolder([copy(objects)])
+    const report = await verify(alone)
+    expect([report.verdict, report.trails[0]?.begins]).toEqual(['verified', 'middle'])
+    expect(found(await verify(alone, { from: START }))).toEqual([['gap', trail.digests[4]]])
+  })
+
   test('backfilled digests prove files that came late', async () => {
     const { objects, trail } = world()
     const late = trail.log(START + 9.5 * HOUR_MS, 'late')
@@ -435,7 +449,7 @@ describe('trails, regions and accounts in one folder', () => {
 })
 
 describe('any change of a byte', () => {
-  const { objects, trail } = world()
+  const { objects, trail } = world(8)
   const keys = [...objects.keys()].filter((key) => trail.logs.includes(key) || trail.digests.includes(key))
   const sameContent = (a: Buffer, b: Buffer): boolean => {
     try {

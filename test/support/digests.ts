@@ -71,8 +71,10 @@ export class Trail {
   readonly logs: string[] = []
   signer: SigningKey
   readonly #objects: Bucket
-  readonly #place: Required<TrailOptions>
-  #previous: { readonly key: string; readonly text: string; readonly signature: string } | undefined
+  #place: Required<TrailOptions>
+  #previous:
+    | { readonly bucket: string; readonly key: string; readonly text: string; readonly signature: string }
+    | undefined
 
   constructor(objects: Bucket, options: TrailOptions) {
     this.#objects = objects
@@ -111,6 +113,11 @@ export class Trail {
     this.#previous = undefined
   }
 
+  /** Delivers into another bucket from now on; the chain goes on. */
+  move(bucket: string): void {
+    this.#place = { ...this.#place, bucket }
+  }
+
   /** Delivers a digest of log files. @returns its key */
   digest(start: number, end: number, files: readonly string[]): string {
     const { account, trail, home, bucket, backfill } = this.#place
@@ -128,7 +135,7 @@ export class Trail {
       digestSignatureAlgorithm: 'SHA256withRSA',
       newestEventTime: some ? extended(end) : null,
       oldestEventTime: some ? extended(start) : null,
-      previousDigestS3Bucket: previous === undefined ? null : bucket,
+      previousDigestS3Bucket: previous?.bucket ?? null,
       previousDigestS3Object: previous?.key ?? null,
       previousDigestHashValue: previous === undefined ? null : hex256(previous.text),
       previousDigestHashAlgorithm: previous === undefined ? null : 'SHA-256',
@@ -147,7 +154,7 @@ export class Trail {
     const metadata: Record<string, string> = { signature, 'signature-algorithm': 'SHA256withRSA' }
     if (backfill) metadata['backfill-generation-timestamp'] = extended(end)
     this.#objects.set(key, { body: gzipSync(text), metadata })
-    this.#previous = { key, text, signature }
+    this.#previous = { bucket, key, text, signature }
     this.digests.push(key)
     return key
   }
