@@ -74,8 +74,8 @@ export const digestOrder = (a: DigestPlace, b: DigestPlace): number => {
 
 interface Chain {
   readonly report: { -readonly [K in keyof TrailReport]: TrailReport[K] }
-  /** Of the digests that did not fail. */
-  readonly good: Span[]
+  /** Of the digests that are verified. */
+  readonly proven: Span[]
   /** The digest handed over last; what it says only when it did not fail. */
   last?: { readonly name: string; readonly start: number; readonly digest: Digest | undefined }
 }
@@ -128,7 +128,7 @@ export const judgeRegion = (
       begins: 'start' as const,
       ...counts,
     }
-    const chain: Chain = { report, good: [] }
+    const chain: Chain = { report, proven: [] }
     chains.set(chainOf(place), chain)
     if (!backfill && range.to !== undefined && place.end < range.to)
       missingTime(place.name, place.end, range.to, `the newest ends ${iso(place.end)}`)
@@ -196,7 +196,9 @@ export const judgeRegion = (
       const start = sound === undefined ? place.end - HOUR_MS : Date.parse(sound.digestStartTime)
       if (sound === undefined) bad.push([start, place.end])
       else {
-        chain.good.push([start, place.end])
+        if (verdict === 'verified') chain.proven.push([start, place.end])
+        else if (!place.backfill && range.to !== undefined && start < range.to)
+          missingTime(place.name, start, place.end, 'its signature is not here, so it proves nothing')
         if (!place.backfill) good.push([start, place.end])
       }
       chain.last = { name: place.name, start, digest: sound }
@@ -241,7 +243,7 @@ export const judgeRegion = (
     end() {
       for (const chain of chains.values()) {
         meet(chain, undefined)
-        const spans = joined(chain.good)
+        const spans = joined(chain.proven)
         const [first, last] = [spans[0], spans.at(-1)]
         if (first !== undefined) chain.report.from = iso(first[0])
         if (last !== undefined) chain.report.to = iso(last[1])

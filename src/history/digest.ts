@@ -14,7 +14,10 @@ const sha256Hex = z
   .string()
   .regex(/^[0-9a-f]{64}$/i)
   .toLowerCase()
-const time = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/)
+const time = z
+  .string()
+  .regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/)
+  .refine((text) => !Number.isNaN(Date.parse(text)), 'no time')
 const name = z.string().min(1).max(1024)
 const sha256Name = z.literal('SHA-256')
 

@@ -39,7 +39,7 @@ export interface TrailReport {
   readonly home_region: string
   /** Digests for files that came too late for the hour they belong to; they form a chain of their own. */
   readonly backfill: boolean
-  /** What the digests that did not fail cover, RFC 3339; absent when there is none. */
+  /** What the verified digests cover, RFC 3339; absent when there is none. */
   readonly from?: string | undefined
   readonly to?: string | undefined
   /** `middle`: the oldest digest here names an older one that is not here. */

@@ -268,6 +268,12 @@ const cases: readonly Case[] = [
     change: ({ digest }) => [['gap', digest(23)]],
   },
   {
+    name: 'a window that only a digest without signature covers to its end',
+    range: { to: START + 24 * HOUR_MS },
+    signed: () => false,
+    change: ({ digest }) => [['gap', digest(23)]],
+  },
+  {
     name: 'a window in the middle, changes outside of it',
     range: { from: START + 5 * HOUR_MS, to: START + 10 * HOUR_MS },
     change: ({ objects, log, digest }) => {
@@ -332,7 +338,10 @@ describe('a chain of 24 hours', () => {
     const { objects } = world()
     const report = await verify(trailFolder([copy(objects, () => false)]))
     expect(report.verdict).toBe('verified')
-    expect(report.trails[0]?.digests).toEqual({ verified: 23, unverified: 1, failed: 0 })
+    expect(report.trails[0]).toMatchObject({
+      digests: { verified: 23, unverified: 1, failed: 0 },
+      to: '2026-03-02T23:01:31Z',
+    })
     expect(report.trails[0]?.files.unverified).toBe(3) // hour 23 has 1 + 23 % 3 files
   })
 
@@ -508,6 +517,33 @@ describe('any change of a byte', () => {
       { numRuns: 100 },
     )
   })
+})
+
+test('no digest file, however strange, ends a verification', async () => {
+  const text = (value: unknown) => JSON.stringify(value) ?? ''
+  const { objects, at, digest } = world(3)
+  const root = copy(objects, (key) => key !== digest(2))
+  const genuine = JSON.parse(gunzipSync(at(digest(2)).body).toString())
+  const value = fc.oneof(
+    fc.anything(),
+    fc.constantFrom(
+      null,
+      '',
+      '__proto__',
+      '2026-99-99T99:99:99Z',
+      '0000-01-01T00:00:00Z',
+      '9999-12-31T23:59:59Z',
+    ),
+    fc.constantFrom(...Object.values(genuine)),
+  )
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom(...Object.keys(genuine)), value, async (name, strange) => {
+      writeFileSync(join(root, digest(2)), gzipSync(text({ ...genuine, [name]: strange })))
+      const { trails } = await verify(trailFolder([root]), { from: START })
+      expect(trails[0]?.digests.verified).toBe(2)
+    }),
+    { numRuns: 300 },
+  )
 })
 
 describe('one digest as it arrives', () => {
