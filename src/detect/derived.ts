@@ -116,6 +116,15 @@ const originOf = ({ network: { asn, source_ip } }: KeyEvent): string | undefined
   return `${groups.map((one) => Number.parseInt(one, 16).toString(16)).join(':')}::/48`
 }
 
+/**
+ * The data object a call opened: its context where the cloud records one. Azure has no context; there it is the key with its
+ * version, since each service keeps its own.
+ */
+const objectOf = ({ source, target, crypto }: KeyEvent): string | undefined => {
+  if (source.provider !== 'azure') return crypto?.context_hash
+  return target.key_id && [target.key_id, target.key_version ?? ''].join('/')
+}
+
 const granted = ({ change }: KeyEvent) => change?.bindings?.filter(({ action }) => action !== 'remove') ?? []
 
 /** Roles that a change gives, without those it takes away. */
@@ -135,6 +144,7 @@ type Derived = (event: KeyEvent) => string | readonly string[] | undefined
 export const derivedFields: ReadonlyMap<string, Derived> = new Map<string, Derived>([
   ['class', classOf],
   ['network.origin', originOf],
+  ['crypto.object', objectOf],
   ['change.granted', rolesGranted],
   ['change.self_grant', selfGrant],
 ])

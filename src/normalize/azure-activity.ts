@@ -124,6 +124,8 @@ interface Facts {
   readonly mapping: Mapping
   readonly body: Json
   readonly all: Json
+  /** Tenant of the subscription: an access policy alone does not name the one of its vault. */
+  readonly owner: string | undefined
 }
 
 interface Told {
@@ -134,11 +136,17 @@ interface Told {
 
 const POLICY_CALL = /\/accesspolicies\/(add|remove|replace)$/
 
-const toldBy = ({ action, resource, mapping, body, all }: Facts, cuts: Cuts): Told => {
+const toldBy = ({ action, resource, mapping, body, all, owner }: Facts, cuts: Cuts): Told => {
   switch (mapping.object) {
     case 'vault':
     case 'hsm':
-      return { change: vaultChange(body, POLICY_CALL.exec(resource)?.[1] ?? 'add', cuts) }
+      return {
+        change: vaultChange(
+          { ...body, tenantid: body['tenantid'] ?? owner },
+          POLICY_CALL.exec(resource)?.[1] ?? 'add',
+          cuts,
+        ),
+      }
     case 'role_assignment':
       return { change: roleChange(body, mapping.operation === 'role_assign' ? 'add' : 'remove', cuts) }
     case 'storage': {
@@ -240,8 +248,8 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
   )
   const created = row.mapping.operation === 'container_update' && result.status === 201
   const mapping: Mapping = created ? { ...base, operation: 'container_create' } : base
-  const told = toldBy({ action, resource, mapping, body, all }, cuts)
   const owner = seen.columns ? undefined : string(top['tenantid'])?.toLowerCase()
+  const told = toldBy({ action, resource, mapping, body, all, owner }, cuts)
   const correlation = string(top['correlationid'])
   const eventDataId = string(top['eventdataid'])
   return assemble(
