@@ -91,6 +91,7 @@ const sharedWith = (event: KeyEvent, relate: Relate): Relation | undefined => {
  * says where a caller of another account stands, `shared_with` whether a change lets a stranger in.
  */
 export const labeler = (known: Knowledge): LabelsOf => {
+  if (known.labels.length === 0 && known.own_accounts.length === 0) return () => undefined
   const index = (kind: Labeled['kind']) => indexOf(known.labels.filter((one) => one.kind === kind))
   const [ofKey, ofPrincipal, ofAccount] = [index('key'), index('principal'), index('account')]
   const relate = relating(known)

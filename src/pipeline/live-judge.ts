@@ -160,6 +160,7 @@ export const liveJudge = (
         }
         const result = normalize(parse(raw.bytes.toString('utf8')), {
           ...raw,
+          sha256: whole,
           eventId: kept.order.slice(-32),
         })
         if (result.kind === 'skipped') countUp(batch.counters, `skipped|${feed}|${result.reason}`)
