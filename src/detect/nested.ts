@@ -4,7 +4,7 @@
  * windows are found, and each is counted once.
  */
 import type { KeyEvent } from '../model/event.ts'
-import { CountPlan } from './count.ts'
+import { CountPlan, Group } from './count.ts'
 import type { CountDetector, InnerSide } from './detectors.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf } from './evidence.ts'
@@ -67,7 +67,7 @@ class InnerPlan implements Plan {
       this.#event,
       end,
       values,
-      nameOf(this.#outer, values),
+      new Group(nameOf(this.#outer, values)),
       counted,
     )
   }
@@ -75,7 +75,7 @@ class InnerPlan implements Plan {
   needs(wants: Wants): void {
     const { timespanMs } = this.#side.detector
     const chunk = Math.floor(this.#at / timespanMs)
-    for (let one = chunk - 1; one <= chunk + 1; one++) wants.chunk(this.#name, timespanMs, one)
+    wants.chunks(this.#name, timespanMs, chunk - 1, chunk + 1)
     const last = this.#at + timespanMs
     for (let end = this.#at; end < last; end += this.#outer.timespanMs) this.#outerAt(end).needs(wants)
     this.#outerAt(last).needs(wants)
@@ -142,7 +142,7 @@ export const everyRuleStep =
       context,
       asked,
       (values, counted) =>
-        new CountPlan(detector, context, event, at, values, nameOf(detector, values), counted),
+        new CountPlan(detector, context, event, at, values, new Group(nameOf(detector, values)), counted),
     )
     const inner = detector.inner.flatMap((side) =>
       plansOf(

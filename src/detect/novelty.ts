@@ -7,6 +7,7 @@
 import type { NoveltyDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf } from './evidence.ts'
+import { memo } from './memo.ts'
 import { begin, type Opened, raise, revise, witness, worsen } from './opened.ts'
 import { entityOf, readGroup, severityOf, signalId } from './signal.ts'
 
@@ -37,10 +38,25 @@ const joined = (history: First, day: number, at: number, memoryDays: number): Fi
         last: Math.max(day, history.last),
       }
 
+/** Pairs whose keys are remembered, for each detector. */
+const MAX_PAIRS = 10_000
+
+/** Names the state of one pair: the days it was seen on, and its alerts around one day. */
+interface Keys {
+  readonly seen: string
+  day: number
+  open: readonly string[]
+}
+
 export const noveltyStep = (detector: NoveltyDetector, context: Context): Step => {
   const { facts, rule, pair, pairGetters, learnOn, learnDays, memoryDays, certain } = detector
   const { state } = context
   const prefix = `${facts.id}|${facts.version}|`
+  const keysOf = memo(
+    (values: string): Keys => ({ seen: `days|${prefix}${values}`, day: Number.NaN, open: [] }),
+    MAX_PAIRS,
+  )
+  const firstOf = memo((subject: string) => `first|${prefix}${subject}`, MAX_PAIRS)
 
   return (event, at, raw): Plan | undefined => {
     if (!rule.matches(event, raw)) return undefined
@@ -51,10 +67,16 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
       return undefined
     }
     const day = Math.floor(at / DAY_MS)
-    const name = prefix + values.join('|')
-    const seenKey = `days|${name}`
-    const firstKey = `first|${prefix}${String(subject)}`
-    const keyOf = (one: number) => `open|${name}|${one}`
+    const name = values.join('|')
+    const keys = keysOf(name)
+    if (keys.day !== day) {
+      keys.day = day
+      keys.open = Array.from({ length: OPEN_DAYS + 1 }, (_, later) => `open|${prefix}${name}|${day + later}`)
+    }
+    const seenKey = keys.seen
+    const firstKey = firstOf(subject)
+    const openKeys = keys.open
+    const keyOf = (one: number) => openKeys[one - day] ?? ''
     const openedOn = (one: number) => state.get(keyOf(one)) as Opened | undefined // only these are kept under this key
     const keep = (opened: Opened, one: number) =>
       state.put(keyOf(one), opened, opened.waiting ? one * DAY_MS : (one + 1) * DAY_MS + context.finalizeMs)
@@ -77,7 +99,7 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
       needs(wants) {
         wants.value(seenKey)
         wants.value(firstKey)
-        for (let one = day; one <= day + OPEN_DAYS; one++) wants.value(keyOf(one))
+        for (const key of openKeys) wants.value(key)
       },
       fold() {
         const known = openedOn(day)

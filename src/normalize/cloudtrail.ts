@@ -205,8 +205,7 @@ const unchanged = { change: undefined, readable: true }
 const keptByRule = { service: 'other', mapping: byRule, listed: true } as const
 
 const normalize = (value: unknown, raw: RawRecord, settings: NormalizeSettings): Normalized => {
-  if (!isObject(value) || !recognizes(value))
-    return rejected('unknown_format', 'no eventSource and eventName, or eventVersion is not 1.x')
+  if (!isObject(value)) return rejected('unknown_format', 'no CloudTrail record')
   const eventTime = utc(value['eventTime'])
   const time = eventTime ?? raw.envelopeTime ?? utc(value['@timestamp']) // Logstash moves eventTime there
   if (time === undefined) return rejected('bad_time', 'eventTime is missing or not RFC 3339')

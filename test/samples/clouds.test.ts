@@ -212,6 +212,15 @@ describe.skipIf(!hasSamples)('Google', () => {
     ])
   })
 
+  it('row 12: a sign-in by password alone had no second factor (formats.md 4)', () => {
+    const { events } = scan(
+      sample('gcp', 'gcp-security-analytics', 'google.login.LoginService.loginSuccess.json'),
+    )
+    expect(events.map(({ auth }) => [auth.mfa, auth.mfa_source, auth.mfa_methods])).toEqual([
+      ['not_used', 'event_claim', ['password']],
+    ])
+  })
+
   it('row 13: plaso has eleven entries as JSON lines; none is rejected, none is about keys', () => {
     const { read, events } = scan(sample('gcp', 'plaso', 'gcp_logging.jsonl'))
     expect([
