@@ -1,6 +1,7 @@
 /** Rules as the engine asks them: on the normalized event, or on the record as its provider wrote it. */
 import type { KeyEvent } from '../model/event.ts'
 import { eventVocabulary } from './fields.ts'
+import type { Needles } from './needles.ts'
 import { type Feed, feedOf, feedsOf, type Logsource, rawVocabulary } from './raw-fields.ts'
 import { type Anchors, type Compiled, compileRule, type RuleContext } from './rule.ts'
 
@@ -12,6 +13,7 @@ export interface RawRule {
   readonly feeds: ReadonlySet<Feed>
   readonly test: (raw: unknown) => boolean
   readonly anchors: Anchors
+  readonly needles: Needles
 }
 
 export interface CompiledRule {
@@ -59,7 +61,7 @@ export const recordRule = (
     }
   }
   const context = { vocabulary: rawVocabulary(logsource.product), placeholder }
-  const { test, anchors } = both(
+  const { test, anchors, needles } = both(
     compileRule(detection, context),
     restrictions.map((one) => compileRule(one, context, 'filter')),
   )
@@ -67,7 +69,7 @@ export const recordRule = (
   return {
     matches: ({ source }, raw) => raw !== undefined && feeds.has(feedOf(source.provider, raw)) && test(raw),
     operations: undefined,
-    raw: { feeds, test, anchors },
+    raw: { feeds, test, anchors, needles },
     getter(field) {
       const get = context.vocabulary.getter(field)
       return get && ((_, raw) => get(raw))

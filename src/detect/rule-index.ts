@@ -2,6 +2,8 @@
  * Rules on raw records by the values that they require, so that a record meets only those that could match: cost
  * grows with them, not with the rules loaded.
  */
+import { type MultiMatch, multiMatch } from './multi-match.ts'
+import { bestOf } from './needles.ts'
 import { type Feed, rawVocabulary } from './raw-fields.ts'
 import type { RawRule } from './record-rule.ts'
 import type { Anchors } from './rule.ts'
@@ -33,6 +35,17 @@ interface OfFeed<T> {
   readonly fields: Map<string, { readonly get: (raw: unknown) => unknown; readonly items: Map<string, T[]> }>
   /** Rules that require no value. */
   readonly always: T[]
+  /** Rules that require no value of a field, but texts: by each of them. */
+  readonly byText: Map<string, T[]>
+  search: { readonly match: MultiMatch; readonly items: readonly (readonly T[])[] } | undefined
+}
+
+/** All values of a record, one a line. */
+const leaves = (value: unknown): string => {
+  if (typeof value !== 'object' || value === null) return `"${String(value)}"\n`
+  let all = ''
+  for (const one of Object.values(value)) all += leaves(one)
+  return all
 }
 
 const NOTHING: readonly never[] = []
@@ -41,12 +54,20 @@ export const ruleIndex = <T>(): RuleIndex<T> => {
   const feeds = new Map<Feed, OfFeed<T>>()
   let size = 0
 
-  const addTo = (feed: Feed, anchors: Anchors, item: T) => {
-    const one: OfFeed<T> = feeds.get(feed) ?? { fields: new Map(), always: [] }
+  const addTo = (feed: Feed, { anchors, needles }: RawRule, item: T) => {
+    const one: OfFeed<T> = feeds.get(feed) ?? {
+      fields: new Map(),
+      always: [],
+      byText: new Map(),
+      search: undefined,
+    }
     feeds.set(feed, one)
     const [field, values] = best(anchors) ?? []
     if (field === undefined || values === undefined) {
-      one.always.push(item)
+      const texts = bestOf(needles)
+      for (const text of texts ?? []) one.byText.set(text, [...(one.byText.get(text) ?? []), item])
+      if (texts === undefined) one.always.push(item)
+      one.search = undefined
       return
     }
     const get = rawVocabulary(feed.split('_')[0]).getter(field)
@@ -56,13 +77,21 @@ export const ruleIndex = <T>(): RuleIndex<T> => {
     for (const value of values) known.items.set(value, [...(known.items.get(value) ?? []), item])
   }
 
+  /** What the text of a field must hold, some text of the record does. */
+  const withText = (one: OfFeed<T>, raw: unknown): readonly T[] => {
+    one.search ??= { match: multiMatch([...one.byText.keys()]), items: [...one.byText.values()] }
+    const hits = new Set<number>()
+    one.search.match.collect(leaves(raw), hits)
+    return [...hits].flatMap((number) => one.search?.items[number] ?? [])
+  }
+
   return {
     get size() {
       return size
     },
-    add({ feeds: of, anchors }, item) {
-      if (of.size > 0) size++
-      for (const feed of of) addTo(feed, anchors, item)
+    add(rule, item) {
+      if (rule.feeds.size > 0) size++
+      for (const feed of rule.feeds) addTo(feed, rule, item)
     },
     candidates(feed, raw) {
       const one = feeds.get(feed)
@@ -76,6 +105,7 @@ export const ruleIndex = <T>(): RuleIndex<T> => {
         }
       }
       for (const { get, items } of one.fields.values()) collect(items, get(raw))
+      if (one.byText.size > 0) found = [...found, ...withText(one, raw)]
       return found
     },
   }

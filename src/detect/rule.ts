@@ -2,6 +2,7 @@
 import { type Condition, ConditionError, parseCondition } from './condition.ts'
 import { compileMatch, MatchError } from './match.ts'
 import { nearest } from './nearest.ts'
+import { eitherOf, type Needles, needlesOf } from './needles.ts'
 import { literalOf, wildcardMatcher } from './wildcard.ts'
 
 /** What the field names of a rule lead to, in records of one kind. */
@@ -22,6 +23,8 @@ export type Anchors = ReadonlyMap<string, ReadonlySet<string>>
 export interface Compiled<S> {
   readonly test: (subject: S) => boolean
   readonly anchors: Anchors
+  /** What the text of the record must hold. */
+  readonly needles: Needles
 }
 
 /** A rule that cannot be compiled: where in the document, why, and the name that may be meant. */
@@ -60,6 +63,18 @@ const unite = (all: readonly Anchors[]): Anchors => {
   }
   return found
 }
+
+const each = <S>(all: readonly Compiled<S>[]): Compiled<S> => ({
+  test: (subject) => all.every((one) => one.test(subject)),
+  anchors: all.map((one) => one.anchors).reduce(intersect, NONE),
+  needles: all.flatMap((one) => one.needles),
+})
+
+const either = <S>(all: readonly Compiled<S>[]): Compiled<S> => ({
+  test: (subject) => all.some((one) => one.test(subject)),
+  anchors: unite(all.map((one) => one.anchors)),
+  needles: eitherOf(all.map((one) => one.needles)),
+})
 
 const unknown = (path: Path, field: string, hint: string | undefined) =>
   new RuleError(path, `unknown field "${field}"${hint === undefined ? '' : `; did you mean "${hint}"?`}`)
@@ -132,6 +147,7 @@ const compiler = <S>({ vocabulary, placeholder = () => undefined }: RuleContext<
     return {
       test: every ? (subject) => tests.every(holds(subject)) : (subject) => tests.some(holds(subject)),
       anchors: NONE,
+      needles: needlesOf(every ? [...rest, 'all'] : rest, values(expected)),
     }
   }
 
@@ -146,6 +162,7 @@ const compiler = <S>({ vocabulary, placeholder = () => undefined }: RuleContext<
     return {
       test: (subject) => test(get(subject), subject),
       anchors: exact ? anchorsOf(field, expected) : NONE,
+      needles: needlesOf(names, values(expected)),
     }
   }
 
@@ -158,48 +175,33 @@ const compiler = <S>({ vocabulary, placeholder = () => undefined }: RuleContext<
         ...(words.length > 0 ? [keywords(path, [], words)] : []),
         ...body.flatMap((one, index) => (typeof one === 'object' ? [selection([...path, index], one)] : [])),
       ]
-      return {
-        test: (subject) => all.some((one) => one.test(subject)),
-        anchors: unite(all.map((one) => one.anchors)),
-      }
+      return either(all)
     }
     if (typeof body === 'string' || typeof body === 'number') return keywords(path, [], body)
     if (typeof body !== 'object' || body === null)
       throw new RuleError(path, 'a selection is a map of fields, a list of such maps, or a list of keywords')
     const all = Object.entries(body).map(([key, expected]) => fieldTest([...path, key], key, expected))
     if (all.length === 0) throw new RuleError(path, 'an empty selection matches everything')
-    return {
-      test: (subject) => all.every((one) => one.test(subject)),
-      anchors: all.map((one) => one.anchors).reduce(intersect, NONE),
-    }
+    return each(all)
   }
 
   const join = (condition: Condition, selections: ReadonlyMap<string, Compiled<S>>): Compiled<S> => {
     switch (condition.kind) {
       case 'selection':
-        return selections.get(condition.name) ?? { test: () => false, anchors: NONE }
+        return selections.get(condition.name) ?? { test: () => false, anchors: NONE, needles: [] }
       case 'not': {
         const { test } = join(condition.part, selections)
-        return { test: (subject) => !test(subject), anchors: NONE }
+        return { test: (subject) => !test(subject), anchors: NONE, needles: [] }
       }
-      case 'and': {
-        const all = condition.parts.map((part) => join(part, selections))
-        return {
-          test: (subject) => all.every((one) => one.test(subject)),
-          anchors: all.map((one) => one.anchors).reduce(intersect, NONE),
-        }
-      }
-      case 'or': {
-        const all = condition.parts.map((part) => join(part, selections))
-        return {
-          test: (subject) => all.some((one) => one.test(subject)),
-          anchors: unite(all.map((one) => one.anchors)),
-        }
-      }
+      case 'and':
+        return each(condition.parts.map((part) => join(part, selections)))
+      case 'or':
+        return either(condition.parts.map((part) => join(part, selections)))
       case 'some': {
         const all = condition.parts.map((part) => join(part, selections))
         const { least } = condition
-        return { test: (subject) => all.filter((one) => one.test(subject)).length >= least, anchors: NONE }
+        const test = (subject: S) => all.filter((one) => one.test(subject)).length >= least
+        return { test, anchors: NONE, needles: [] }
       }
     }
   }
@@ -230,9 +232,5 @@ export const compileRule = <S>(
     }
   })
   const [only] = all
-  if (all.length === 1 && only !== undefined) return only
-  return {
-    test: (subject) => all.some((one) => one.test(subject)),
-    anchors: unite(all.map((one) => one.anchors)),
-  }
+  return all.length === 1 && only !== undefined ? only : either(all)
 }

@@ -86,6 +86,10 @@ export const literalOf = (pattern: string): string | undefined => {
   return all.length === 1 && typeof only === 'string' ? only : undefined
 }
 
+/** The texts between the wildcards of a pattern, escapes removed. */
+export const literalsOf = (pattern: string): string[] =>
+  parse(pattern).filter((one) => typeof one === 'string')
+
 /** Compiles a pattern; without `cased` upper and lower case are one. */
 export const wildcardMatcher = (
   pattern: string,

@@ -74,9 +74,7 @@ export const recordNormalizer = (
     return result
   }
   const mayMatch = (bytes: Buffer, { source, name, end }: Scanner, start: number): boolean =>
-    settings.rules?.mayMatch(source.text(bytes), name.text(bytes), () =>
-      bytes.toString('utf8', start, end),
-    ) ?? false
+    settings.rules?.mayMatch(source.text(bytes), name.text(bytes), bytes, start, end) ?? false
   const glance: RecordNormalizer['glance'] = (bytes, scanner, start) => {
     for (const one of candidates) {
       const seen = one.glance(bytes, scanner)

@@ -49,3 +49,21 @@ test('base64offset finds every text of two letters that is in the bytes', () => 
     }
   expect(found).toBeGreaterThan(10)
 })
+
+test.each([...families])(
+  '%s: the text of a record that matches holds what is looked for',
+  (_, { rules, events }) => {
+    for (const detection of rules) {
+      const { test: holds, needles } = compileRule(detection, { vocabulary: rawVocabulary('aws') })
+      for (const event of events) {
+        const text = JSON.stringify(event).toLowerCase()
+        if (!holds(event) || text.includes('\\/') || text.includes('\\u')) continue // then it is parsed anyway
+        for (const set of needles)
+          expect(
+            set.some((one) => text.includes(one)),
+            `${JSON.stringify(detection)} ${text}`,
+          ).toBe(true)
+      }
+    }
+  },
+)

@@ -154,14 +154,9 @@ test('deciding by a few bytes finds what parsing everything finds', () => {
 
 test('records that no rule could match are decided by their bytes', () => {
   const rules = rawRules(load(deleted, root))
-  let asked = 0
   const may = (source: string, name: string, text: string) =>
-    rules?.mayMatch(source, name, () => {
-      asked++
-      return text
-    })
+    rules?.mayMatch(source, name, Buffer.from(text), 0, text.length)
   expect(may('s3.amazonaws.com', 'DeleteBucket', '')).toBe(true)
-  expect(asked).toBe(0)
   expect(may('ec2.amazonaws.com', 'DeleteBucket', '{"type":"IAMUser"}')).toBe(false)
   expect(may('ec2.amazonaws.com', 'RunInstances', '{"type":"ROOT"}')).toBe(true)
 })
