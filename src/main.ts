@@ -291,6 +291,35 @@ program
   })
 
 program
+  .command('rules')
+  .description('rules of others')
+  .command('import')
+  .description('say which Sigma rules of a folder load, which do not and why, and which wait for a source')
+  .argument('<dir>', 'folder of rules')
+  .option('--to <dir>', 'copy the files that can be used there')
+  .option('--json', 'print the result as JSON', false)
+  .action(async (folder, options) => {
+    const { importRules } = await import('./commands/rules.ts')
+    exitCode = importRules(folder, options)
+  })
+
+program
+  .command('coverage')
+  .description(
+    'what the detectors cover: ATT&CK techniques, controls, and operations that none of them names',
+  )
+  .argument('[dir...]', 'folders of detectors beside those that come with Keytrail')
+  .option('--no-default-detectors', 'without the detectors that come with Keytrail')
+  .addOption(
+    new Option('--navigator <version>', 'print a layer for ATT&CK Navigator').choices(['18', '19'] as const),
+  )
+  .option('--json', 'print the result as JSON', false)
+  .action(async (folders, options) => {
+    const { coverage } = await import('./commands/coverage.ts')
+    exitCode = coverage(folders, options)
+  })
+
+program
   .command('verify')
   .description('whether logs are what their provider delivered')
   .command('cloudtrail')
