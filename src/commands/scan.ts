@@ -233,6 +233,12 @@ export const scan = async (
       }
     }
     judging.finish(options.until)
+    for (const [id, { count, reason }] of judging.faults)
+      warn(`detector ${id} failed on ${count} events and found nothing in them: ${reason}`)
+    if (judging.forgotten > 0)
+      warn(
+        `${judging.forgotten} groups were forgotten within their window: too many at a time to count them all`,
+      )
     for (const id of judging.engine.context.full)
       warn(`detector ${id}: a group had more events than are held, it has no verdict on them`)
     meter.done()

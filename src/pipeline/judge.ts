@@ -3,6 +3,7 @@ import type { Detector } from '../detect/definition.ts'
 import { type Engine, engine } from '../detect/engine.ts'
 import { MemoryState } from '../detect/state.ts'
 import type { Alert } from '../model/alert.ts'
+import { messageOf } from '../model/error.ts'
 import type { KeyEvent } from '../model/event.ts'
 import type { RejectReason, SkipReason } from '../model/outcome.ts'
 import { parse } from '../normalize/json.ts'
@@ -32,7 +33,13 @@ export interface Judge {
   finish(until?: number): void
   readonly tally: JudgeTally
   readonly engine: Engine
+  /** Detectors that threw: the others went on. */
+  readonly faults: Faults
+  /** Groups forgotten because there were too many at a time. */
+  readonly forgotten: number
 }
+
+type Faults = Map<string, { readonly count: number; readonly reason: string }>
 
 /** Groups that fell silent are forgotten after as many events. */
 const SWEEP_EVENTS = 65_536
@@ -44,6 +51,7 @@ export const judge = (
   onEvent: (event: KeyEvent, at: number) => void,
 ): Judge => {
   const state = new MemoryState()
+  const faults: Faults = new Map()
   const signIns = sessions(state)
   const detecting = engine(
     detectors.filter(({ facts }) => !facts.experimental),
@@ -52,8 +60,9 @@ export const judge = (
       finalizeMs: 0,
       revisions: 'last',
       onAlert,
-      onFault: (_, cause) => {
-        throw cause
+      onFault({ id }, cause) {
+        const known = faults.get(id)
+        faults.set(id, { count: (known?.count ?? 0) + 1, reason: known?.reason ?? messageOf(cause) })
       },
     },
   )
@@ -119,5 +128,9 @@ export const judge = (
     },
     tally,
     engine: detecting,
+    faults,
+    get forgotten() {
+      return state.forgotten
+    },
   }
 }
