@@ -1,12 +1,13 @@
-/** `keytrail doctor`: configuration, sinks and journal, step by step; with `--send`, a test alert through every sink. */
+/** `keytrail doctor`: configuration, sources and sinks, step by step; with `--send`, a test alert through every sink. */
 import { createHash } from 'node:crypto'
 import { loadConfig } from '../config/config.ts'
 import { packageVersion } from '../config/paths.ts'
 import { ALERT_SCHEMA_VERSION, type Alert } from '../model/alert.ts'
 import { KeytrailError, messageOf } from '../model/error.ts'
 import { printable } from '../normalize/text.ts'
-import type { Sink } from '../pipeline/ports.ts'
+import type { Check, Sink, Source } from '../pipeline/ports.ts'
 import { type ConfiguredSink, sinksOf } from './sinks.ts'
+import { sourceOf } from './sources.ts'
 
 export interface DoctorOptions {
   readonly config: string
@@ -15,7 +16,8 @@ export interface DoctorOptions {
 }
 
 interface Step {
-  readonly sink: string
+  /** Of the source or sink. */
+  readonly name: string
   readonly step: string
   readonly ok: boolean
   readonly detail: string
@@ -74,11 +76,11 @@ const examine = async (
   const signal = AbortSignal.any([stop, AbortSignal.timeout(PATIENCE_MS)])
   const step = async (name: string, work: () => Promise<string>) => {
     try {
-      steps.push({ sink: sink.name, step: name, ok: true, detail: await work() })
+      steps.push({ name: sink.name, step: name, ok: true, detail: await work() })
     } catch (cause) {
       stop.throwIfAborted()
       const late = signal.aborted ? `no answer within ${PATIENCE_MS / 1000} s: ` : ''
-      steps.push({ sink: sink.name, step: name, ok: false, detail: late + messageOf(cause) })
+      steps.push({ name: sink.name, step: name, ok: false, detail: late + messageOf(cause) })
     }
   }
   try {
@@ -96,25 +98,44 @@ const examine = async (
   return steps
 }
 
+/** A source that cannot even be asked has failed its first step. */
+const checked = async (source: Source, stop: AbortSignal): Promise<readonly Check[]> => {
+  try {
+    return (await source.check?.(AbortSignal.any([stop, AbortSignal.timeout(PATIENCE_MS)]))) ?? []
+  } catch (cause) {
+    stop.throwIfAborted()
+    return [{ step: 'open', ok: false, detail: messageOf(cause) }]
+  } finally {
+    await source.close?.()
+  }
+}
+
 /** @returns 0 when every step is well, else 1 */
 export const doctor = async (options: DoctorOptions, signal: AbortSignal): Promise<number> => {
   const config = loadConfig(options.config, true)
   if (Object.keys(config.sinks).length === 0)
     throw new KeytrailError('config.invalid', `${options.config}: there is no sink: name one under sinks`)
-  const say = (sink: string, ok: boolean, step: string, detail: string) => {
+  const say = (place: string, ok: boolean, step: string, detail: string) => {
     if (!options.json)
-      process.stdout.write(`${ok ? 'ok    ' : 'FAILS '} ${sink}  ${step}: ${printable(detail)}\n`)
+      process.stdout.write(`${ok ? 'ok    ' : 'FAILS '} ${place}  ${step}: ${printable(detail)}\n`)
   }
   say(options.config, true, 'read', 'the configuration is valid, secrets are there, sources can be read')
   const alert = options.send ? testAlert(Date.now()) : undefined
   const all: Step[] = []
+  for (const [name, one] of Object.entries(config.sources)) {
+    const source = sourceOf(name, one, { follow: false, onNotice: (text) => say(name, true, 'note', text) })
+    for (const { step, ok, detail } of await checked(source, signal)) {
+      all.push({ name, step, ok, detail })
+      say(name, ok, step, detail)
+    }
+  }
   const sinks = Object.entries(config.sinks).flatMap(([name, sink]) =>
     sinksOf(name, sink, (text) => say(name, true, 'note', text)),
   )
   for (const one of sinks)
     for (const step of await examine(one, alert, signal)) {
       all.push(step)
-      say(step.sink, step.ok, step.step, step.detail)
+      say(step.name, step.ok, step.step, step.detail)
     }
   const bad = all.filter(({ ok }) => !ok).length
   if (options.json) process.stdout.write(`${JSON.stringify({ steps: all, ok: bad === 0 })}\n`)

@@ -2,25 +2,24 @@
 import { setFlagsFromString } from 'node:v8'
 import { loadConfig } from '../config/config.ts'
 import { loadDetectors } from '../config/detectors.ts'
-import { type KnowledgeFile, loadKnowledge } from '../config/knowledge.ts'
+import { type Learned, learn } from '../config/knowledge.ts'
 import { packageVersion } from '../config/paths.ts'
 import { readSecret, Secret } from '../config/secrets.ts'
-import { followFiles } from '../ingest/follow.ts'
 import type { RecordedDetectors } from '../journal/rejudge.ts'
 import { sqliteJournal } from '../journal/sqlite.ts'
 import type { Config } from '../model/config.ts'
 import { KeytrailError } from '../model/error.ts'
-import type { Knowledge } from '../model/knowledge.ts'
 import { canonical } from '../normalize/json.ts'
 import { sha256 } from '../normalize/text.ts'
 import { forward } from '../pipeline/forward.ts'
 import { type LiveJudge, liveJudge } from '../pipeline/live-judge.ts'
 import { runLoop } from '../pipeline/loop.ts'
 import { type RecordNormalizer, recordNormalizer } from '../pipeline/normalize-record.ts'
-import type { Commit, Control, Journal, Source } from '../pipeline/ports.ts'
+import type { Commit, Control, Journal } from '../pipeline/ports.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
 import { sinksOf } from './sinks.ts'
+import { sourceOf } from './sources.ts'
 import { operator } from './where.ts'
 
 export interface RunOptions {
@@ -36,15 +35,6 @@ const SMALL_NURSERY = '--semi-space-growth-factor=1'
 
 /** A graceful stop takes no longer than this (architecture.md section 8). */
 const STOP_MS = 10_000
-
-const sourceOf = (feed_id: string, source: Config['sources'][string], follow: boolean, log: Log): Source =>
-  followFiles({
-    feed_id,
-    paths: source.paths,
-    start: source.start,
-    follow,
-    onFailure: (path, reason) => log.warn(`${path} cannot be read: ${reason}`, { feed: feed_id }),
-  })
 
 /** A promise for the next piece of news, again and again. */
 const bell = () => {
@@ -89,7 +79,7 @@ const chosenDetectors = ({ detectors: { folders, default: withOwn, disable } }: 
   return { detectors: detectors.filter(({ facts }) => !disable.includes(facts.id)), files, disable }
 }
 
-const knowledgeControl = (files: readonly KnowledgeFile[]): Control => ({
+const knowledgeControl = ({ files }: Learned): Control => ({
   kind: 'knowledge',
   ordered: true,
   who: operator(),
@@ -97,16 +87,20 @@ const knowledgeControl = (files: readonly KnowledgeFile[]): Control => ({
 })
 
 /** Normalizes with what is known now; another knowledge may take its place between two batches. */
-const learningNormalizer = (config: Config, first: Knowledge) => {
-  const make = (known: Knowledge) => recordNormalizer(config, undefined, known)
+const learningNormalizer = (config: Config, first: Learned) => {
+  /** Read anew for each record, also by intake. */
+  const settings = { ...config, ingest_path: first.ingest_path }
+  const make = ({ known, locate }: Learned) => recordNormalizer(settings, undefined, known, locate)
   let now = make(first)
   const normalize: RecordNormalizer = Object.assign((...all: Parameters<RecordNormalizer>) => now(...all), {
     glance: (...all: Parameters<RecordNormalizer['glance']>) => now.glance(...all),
   })
   return {
     normalize,
-    learn(known: Knowledge) {
-      now = make(known)
+    settings,
+    use(learned: Learned) {
+      settings.ingest_path = learned.ingest_path
+      now = make(learned)
     },
   }
 }
@@ -117,7 +111,7 @@ const begin = async (
   judge: LiveJudge,
   config: Config,
   set: ReturnType<typeof chosenDetectors>,
-  knowledge: readonly KnowledgeFile[],
+  learned: Learned,
 ) => {
   const hash = sha256(canonical(config) ?? '')
   await journal.commit(
@@ -130,7 +124,7 @@ const begin = async (
       },
       { kind: 'configuration', ordered: false, who: operator(), body: JSON.stringify({ hash, config }) },
       detectorsControl(set),
-      ...(knowledge.length > 0 ? [knowledgeControl(knowledge)] : []),
+      ...(learned.files.length > 0 ? [knowledgeControl(learned)] : []),
     ]),
   )
 }
@@ -172,10 +166,10 @@ const serve = async (
   signal: AbortSignal,
 ): Promise<number> => {
   const set = chosenDetectors(config)
-  const { known, files } = loadKnowledge(config.knowledge)
-  const { normalize, learn } = learningNormalizer(config, known)
+  const learned = learn(config)
+  const { normalize, settings, use } = learningNormalizer(config, learned)
   const judge = liveJudge(journal, normalize, set.detectors, (text) => log.warn(text))
-  await begin(journal, judge, config, set, files)
+  await begin(journal, judge, config, set, learned)
 
   const news = bell()
   const stopping = new AbortController()
@@ -215,14 +209,14 @@ const serve = async (
     try {
       const changed = loadConfig(options.config, true)
       const next = chosenDetectors(changed)
-      const learned = loadKnowledge(changed.knowledge)
+      const learnedNow = learn(changed)
       acts.push(() => {
-        learn(learned.known)
-        const control = [detectorsControl(next), knowledgeControl(learned.files)]
+        use(learnedNow)
+        const control = [detectorsControl(next), knowledgeControl(learnedNow)]
         return judge.record(Date.now(), control, next.detectors)
       })
       log.info(
-        `${next.detectors.length} detectors and ${learned.files.length} files of knowledge loaded again`,
+        `${next.detectors.length} detectors and ${learnedNow.files.length} files of knowledge loaded again`,
       )
     } catch (cause) {
       log.error(`detectors and knowledge are not loaded again, the running ones stay: ${String(cause)}`)
@@ -245,10 +239,12 @@ const serve = async (
   try {
     await runLoop(
       {
-        sources: Object.entries(config.sources).map(([name, one]) => sourceOf(name, one, !options.once, log)),
+        sources: Object.entries(config.sources).map(([feed, one]) =>
+          sourceOf(feed, one, { follow: !options.once, onNotice: (text) => log.warn(text, { feed }) }),
+        ),
         journal,
         judge,
-        settings: config,
+        settings,
         budget: config.journal.budget_bytes,
         clock: Date.now,
         acts,

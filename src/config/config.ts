@@ -6,10 +6,12 @@ import { accessSync, constants, readFileSync } from 'node:fs'
 import { isCollection, isMap, isNode, LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { nearest } from '../detect/fields.ts'
-import { type Config, config, defaultConfig, SECRET } from '../model/config.ts'
+import { type Config, config, defaultConfig } from '../model/config.ts'
 import { KeytrailError, messageOf } from '../model/error.ts'
+import { SECRET } from '../model/setting.ts'
 import { isObject, list, object } from '../normalize/json.ts'
 import { loadDetectors } from './detectors.ts'
+import { loadGeo } from './geo.ts'
 import { loadKnowledge } from './knowledge.ts'
 import { readSecret } from './secrets.ts'
 
@@ -124,15 +126,17 @@ const ofDetectors = (body: unknown): Mistake[] => {
 }
 
 const ofKnowledge = (body: unknown): Mistake[] =>
-  list(object(body)['knowledge']).flatMap((path, at) => {
-    if (typeof path !== 'string') return []
-    try {
-      loadKnowledge([path])
-      return []
-    } catch (cause) {
-      return [{ path: ['knowledge', at], message: messageOf(cause) }]
-    }
-  })
+  Object.entries({ knowledge: loadKnowledge, geo: loadGeo }).flatMap(([name, load]) =>
+    list(object(body)[name]).flatMap((path, at) => {
+      if (typeof path !== 'string') return []
+      try {
+        load([path])
+        return []
+      } catch (cause) {
+        return [{ path: [name, at], message: messageOf(cause) }]
+      }
+    }),
+  )
 
 /**
  * @param whole also look for secrets, paths and detectors, as `run` needs them

@@ -111,7 +111,35 @@ const originOf = ({ network: { asn, source_ip } }: KeyEvent): string | undefined
   return source_ip === undefined ? undefined : prefixOf(source_ip)
 }
 
-export const derivedFields: ReadonlyMap<string, (event: KeyEvent) => string | undefined> = new Map([
+/**
+ * The data object a call opened: its context where the cloud records one. Azure has no context; there it is the key with its
+ * version, since each service keeps its own.
+ */
+const objectOf = ({ source, target, crypto }: KeyEvent): string | undefined => {
+  if (source.provider !== 'azure') return crypto?.context_hash
+  return target.key_id && [target.key_id, target.key_version ?? ''].join('/')
+}
+
+const granted = ({ change }: KeyEvent) => change?.bindings?.filter(({ action }) => action !== 'remove') ?? []
+
+/** Roles that a change gives, without those it takes away. */
+const rolesGranted = (event: KeyEvent): readonly string[] => granted(event).flatMap(({ role }) => role ?? [])
+
+/** Whether a change gives its own author a permission. */
+const selfGrant = (event: KeyEvent): string | undefined => {
+  const { id, principal, name } = event.actor
+  const own = new Set([id, principal, name].map((one) => one?.toLowerCase()))
+  return granted(event).some(({ member }) => member !== undefined && own.has(member.toLowerCase()))
+    ? 'true'
+    : undefined
+}
+
+type Derived = (event: KeyEvent) => string | readonly string[] | undefined
+
+export const derivedFields: ReadonlyMap<string, Derived> = new Map<string, Derived>([
   ['class', classOf],
   ['network.origin', originOf],
+  ['crypto.object', objectOf],
+  ['change.granted', rolesGranted],
+  ['change.self_grant', selfGrant],
 ])

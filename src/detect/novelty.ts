@@ -9,7 +9,7 @@ import type { Context, Plan, Step } from './engine.ts'
 import { noteOf } from './evidence.ts'
 import { getter } from './fields.ts'
 import { memo } from './memo.ts'
-import { begin, type Opened, raise, revise, witness } from './opened.ts'
+import { begin, type Opened, raise, revise, witness, worsen } from './opened.ts'
 import { entityOf, groupReader, severityOf, signalId } from './signal.ts'
 
 const DAY_MS = 86_400_000
@@ -21,11 +21,23 @@ interface Seen {
   readonly days: number[]
 }
 
-/** First day of a history. */
+/** A history: it begins anew when nothing was seen for as long as a pair is remembered. */
 interface First {
-  day: number
-  at: number
+  readonly day: number
+  readonly at: number
+  /** Newest day. */
+  readonly last: number
 }
+
+/** With a day more; one that is too far before does not belong to it. */
+const joined = (history: First, day: number, at: number, memoryDays: number): First =>
+  history.day - day > memoryDays
+    ? history
+    : {
+        day: Math.min(day, history.day),
+        at: Math.min(at, history.at),
+        last: Math.max(day, history.last),
+      }
 
 /** Pairs whose keys are remembered, for each detector. */
 const MAX_PAIRS = 10_000
@@ -38,7 +50,7 @@ interface Keys {
 }
 
 export const noveltyStep = (detector: NoveltyDetector, context: Context): Step => {
-  const { facts, rule, pair, learnOn, learnDays, memoryDays } = detector
+  const { facts, rule, pair, learnOn, learnDays, memoryDays, certain } = detector
   const { state } = context
   const readPair = groupReader(pair)
   const learnGetters = learnOn.map(getter)
@@ -96,11 +108,9 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
         const known = openedOn(day)
         if (known !== undefined) {
           witness(known, event.event_id, event.time.event, noteOf(event))
-          if (
-            raise(known, known.draft.evidence.total, Date.parse(known.draft.window.start), at) &&
-            !known.waiting
-          )
-            context.tell(known)
+          const graver = worsen(known, severityOf(facts, event))
+          const more = raise(known, known.draft.evidence.total, Date.parse(known.draft.window.start), at)
+          if ((graver || more) && !known.waiting) context.tell(known)
           keep(known, day)
           return
         }
@@ -108,9 +118,16 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
         const days = seen?.days ?? []
         if (days.includes(day)) return
         const forgetAt = (day + memoryDays + OPEN_DAYS) * DAY_MS
-        const first = state.get(firstKey) as First | undefined // only these are kept under this key
-        if (first === undefined || at < first.at)
-          state.put(firstKey, { day, at } satisfies First, forgetAt + learnDays * DAY_MS)
+        const kept = state.get(firstKey) as First | undefined // only these are kept under this key
+        const first = kept !== undefined && day - kept.last <= memoryDays ? kept : undefined
+        if (first === undefined || day !== first.last)
+          state.put(
+            firstKey,
+            first === undefined
+              ? ({ day, at, last: day } satisfies First)
+              : joined(first, day, at, memoryDays),
+            (Math.max(day, first?.last ?? day) + memoryDays + OPEN_DAYS) * DAY_MS,
+          )
         const newest = Math.max(day, days.at(-1) ?? day)
         state.put(
           seenKey,
@@ -121,7 +138,7 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
         )
         withdraw()
         if (days.some((one) => one < day && one >= day - memoryDays)) return
-        if (first === undefined || day - first.day < learnDays)
+        if (!certain?.(event) && (first === undefined || day - first.day < learnDays))
           return context.learned(facts, learnDays * DAY_MS, first === undefined ? 0 : at - first.at)
         context.learned(facts, learnDays * DAY_MS, learnDays * DAY_MS)
         const entity = entityOf(pair, values)

@@ -1,32 +1,8 @@
 /** The configuration: what `run` reads from and writes to, and how records are read. `scan` needs none. */
 import { z } from 'zod'
 import { categories, criticalities } from './operations.ts'
-
-const pattern = (about: string) => z.string().min(1).max(2048).describe(about)
-const path = (about: string) => z.string().min(1).max(4096).describe(about)
-
-/** Texts that are never written in the file itself; the schema tells editors how. */
-export const SECRET = /^\$\{(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)\}$/
-const secret = (about: string) =>
-  z
-    .string()
-    .regex(SECRET, 'a secret is named, not written: \u0024{env:NAME} or \u0024{file:path}')
-    .describe(about)
-    .meta({ secret: true })
-
-const filesSource = z
-  .strictObject({
-    type: z.literal('files'),
-    paths: z
-      .array(path('folder, file or pattern'))
-      .min(1)
-      .max(1000)
-      .describe('what is read, and watched for more'),
-    start: z
-      .enum(['beginning', 'end'])
-      .describe('where a file begins that was never read before: `end` passes over what is there already'),
-  })
-  .describe('log files, plain, gzip or zstd')
+import { address, id, path, pattern, secret } from './setting.ts'
+import { sourceConfig } from './sources.ts'
 
 const ndjsonSink = z
   .strictObject({
@@ -43,16 +19,6 @@ const consoleSink = z
     format: z.enum(['text', 'json']).describe('for people or for programs').default('text'),
   })
   .describe('alerts on standard output')
-
-/** Plain HTTP would show tokens to everybody on the way: to this machine alone. */
-const address = (about: string) =>
-  z
-    .string()
-    .regex(
-      /^(https:\/\/|http:\/\/(127\.0\.0\.1|\[::1\]|localhost)[:/])\S+$/,
-      'an https:// address (http:// only to this machine)',
-    )
-    .describe(about)
 
 const severity = (about: string) => z.enum(criticalities).describe(about).default('info')
 const alertSelection = { severity: severity('least severity that is sent') }
@@ -164,18 +130,13 @@ const sentinelSink = z
   .refine(...alertsOrFeed)
   .describe('Microsoft Sentinel, by the Logs Ingestion API')
 
-const id = z
-  .string()
-  .regex(/^[a-z][a-z0-9-]{0,63}$/)
-  .describe('name: small letters, digits, hyphens')
-
 const GIB = 1024 ** 3
 
 export const config = z
   .strictObject({
     data: path('data directory: the journal lives here, on a local disk').default('.keytrail/data'),
     sources: z
-      .record(id, z.discriminatedUnion('type', [filesSource]))
+      .record(id, sourceConfig)
       .describe('where records come from; the name is the feed id')
       .default({}),
     sinks: z
@@ -236,6 +197,11 @@ export const config = z
       .max(100)
       .describe('what you know and no log says: labels of keys, callers and accounts, own accounts, partners')
       .default([]),
+    geo: z
+      .array(path('MaxMind DB file with countries or autonomous systems'))
+      .max(8)
+      .describe('where addresses are; the first file that knows counts')
+      .default([]),
     ingest_path: z
       .array(pattern('name or ARN of a log bucket, log group, rule or destination'))
       .max(1000)
@@ -256,4 +222,5 @@ export const config = z
   .describe('Keytrail configuration')
 
 export type Config = z.infer<typeof config>
+export type SourceConfig = Config['sources'][string]
 export const defaultConfig: Config = config.parse({})

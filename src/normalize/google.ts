@@ -326,7 +326,8 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
 
 /** What the caller said about an external key, at its newer place. */
 const contextIn = (payload: Json): string | undefined =>
-  list(dig(payload, 'metadata', 'entries'))
+  [dig(payload, 'metadata', 'entries')]
+    .flat()
     .map((one) => string(fold(one)['callerprovidedcontext']))
     .find((one) => one !== undefined)
 

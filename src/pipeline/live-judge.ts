@@ -12,7 +12,7 @@ import { conflictId } from './deduplicate.ts'
 import type { Kept } from './intake.ts'
 import { type Entry, type Heartbeat, type Judging, judging } from './judging.ts'
 import type { RecordNormalizer } from './normalize-record.ts'
-import type { Commit, Control, Journal, KnownId, Position } from './ports.ts'
+import type { Commit, Control, Journal, KnownId, Piece, Position } from './ports.ts'
 
 /** What intake brings: everything that one commit will hold. */
 export interface Batch {
@@ -22,7 +22,10 @@ export interface Batch {
   readonly counters: Map<string, number>
   /** By feed, then place. */
   readonly positions: Map<string, Map<string, Position>>
+  /** To be called in order when the commit is durable. */
+  readonly settles: NonNullable<Piece['settle']>[]
   bytes: number
+  pieces: number
 }
 
 export const emptyBatch = (): Batch => ({
@@ -30,7 +33,9 @@ export const emptyBatch = (): Batch => ({
   rejected: [],
   counters: new Map(),
   positions: new Map(),
+  settles: [],
   bytes: 0,
+  pieces: 0,
 })
 
 /** Commits that may be made between an early question and its use: batches that wait, and one that is judged. */

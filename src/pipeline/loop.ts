@@ -3,6 +3,7 @@
  * number or size, whichever is first, and while it is written the next one gathers.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { messageOf } from '../model/error.ts'
 import type { NormalizeSettings } from '../normalize/format.ts'
 import type { FormatName } from '../normalize/index.ts'
 import { countUp } from './count.ts'
@@ -62,8 +63,18 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
   let now = ''
   const received = () => now
 
-  const write = async (commit: Commit) => {
-    const durable = journal.commit(commit).then(() => onCommit(commit))
+  /** Acknowledges one batch after the other, beside the loop. */
+  const settling = queue()
+  const settle = async (settles: Batch['settles']) => {
+    for (const one of settles)
+      await one().catch((cause) => onNotice(`not acknowledged, will come again: ${messageOf(cause)}`))
+  }
+
+  const write = async (commit: Commit, settles: Batch['settles'] = []) => {
+    const durable = journal.commit(commit).then(() => {
+      onCommit(commit)
+      if (settles.length > 0) settling(() => settle(settles))
+    })
     writing.add(durable)
     durable.then(
       () => writing.delete(durable),
@@ -79,7 +90,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
     if (full.kept.length > 0) judge.prepare(full)
     return oneByOne(async () => {
       for (let one = acts.shift(); one !== undefined; one = acts.shift()) await write(one())
-      if (full.positions.size > 0) await write(await judge.judge(full, clock()))
+      if (full.pieces > 0) await write(await judge.judge(full, clock()), full.settles)
     })
   }
   /** Batches that wait while another is judged. */
@@ -106,7 +117,6 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
     const { feed_id } = source
     const known = await journal.positions(feed_id)
     const readers = new Map<string, { readonly reader: Intake; read: number }>()
-    let place = ''
     const open = (piece: Piece) => {
       const listener = {
         kept(kept: Batch['kept'][number]) {
@@ -152,8 +162,8 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
       caughtUp.delete(feed_id)
       await room()
       now = new Date(clock()).toISOString()
-      if (batch.positions.size === 0) began = clock()
-      place = piece.place
+      if (batch.pieces++ === 0) began = clock()
+      const { place } = piece
       let one = readers.get(place)
       if (one === undefined || piece.begins !== undefined) {
         one = open(piece)
@@ -173,9 +183,13 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
           (batch.counters.get(`received|${feed_id}`) ?? 0) + read - one.read,
         )
       one.read = Math.max(one.read, read)
-      const positions = batch.positions.get(feed_id) ?? new Map<string, Position>()
-      positions.set(place, piece.position(soFar))
-      batch.positions.set(feed_id, positions)
+      const position = piece.position(soFar)
+      if (position !== undefined) {
+        const positions = batch.positions.get(feed_id) ?? new Map<string, Position>()
+        positions.set(piece.keep ?? place, position)
+        batch.positions.set(feed_id, positions)
+      }
+      if (piece.settle !== undefined) batch.settles.push(piece.settle)
       if (batch.kept.length >= COMMIT_EVENTS || batch.bytes >= COMMIT_BYTES || clock() - began >= COMMIT_MS)
         await flushFull()
     }
@@ -216,12 +230,14 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
     await Promise.all(sources.map(readSource)).catch((cause) => {
       if (!stop.aborted) throw cause
     })
+    failed.signal.throwIfAborted()
+    await flush()
+    await tick()
+    await Promise.all(writing)
+    failed.signal.throwIfAborted()
+    await settling(async () => {})
   } finally {
     for (const timer of timers) clearInterval(timer)
+    await Promise.all(sources.map((source) => source.close?.()))
   }
-  failed.signal.throwIfAborted()
-  await flush()
-  await tick()
-  await Promise.all(writing)
-  failed.signal.throwIfAborted()
 }

@@ -11,16 +11,24 @@ export type Position = Readonly<Record<string, string | number | boolean>>
 
 /** Bytes of one place (a file, an object, a message), in order. */
 export interface Piece {
-  /** As shown to people. */
+  /** As shown to people; the position is kept under it unless `keep` names another. */
   readonly place: string
+  /** Where many places share one position: a partition of which each message is a place. */
+  readonly keep?: string
   /** Set on the first piece of a place that is read: where its bytes begin. */
   readonly begins?: Begin
   /** None: all that is there for now has been handed over. */
   readonly bytes: Buffer
   /** Nothing more belongs to the place. */
   readonly ends: boolean
-  /** @param read how far the records of the place are complete @returns what to keep under `place` */
-  position(read: ReadSoFar): Position
+  /** @param read how far the records of the place are complete @returns what to keep, if anything */
+  position(read: ReadSoFar): Position | undefined
+  /**
+   * The commit that holds it is durable: acknowledge it where it came from. Called in the order the pieces were
+   * taken. A failure loses nothing: it is told, the piece comes again, and its records are duplicates. Without a
+   * commit there is no call: the loop ends, and the source leaves unacknowledged what was not settled.
+   */
+  settle?(): Promise<void>
 }
 
 export interface Begin {
@@ -53,6 +61,17 @@ export interface Source {
     take: (piece: Piece | 'idle') => Promise<void>,
     signal: AbortSignal,
   ): Promise<void>
+  /** What `doctor` asks: step by step what works, and which permission or setting is missing. */
+  check?(signal: AbortSignal): Promise<readonly Check[]>
+  /** Everything that will be settled has been. */
+  close?(): Promise<void>
+}
+
+export interface Check {
+  readonly step: string
+  readonly ok: boolean
+  /** What was found, or what is missing and how to get it. */
+  readonly detail: string
 }
 
 /** One record as it is journaled. */
