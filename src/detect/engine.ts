@@ -15,7 +15,7 @@ import { alertOf, type Opened, revise } from './opened.ts'
 import type { CompiledRule } from './rule.ts'
 import { singleStep } from './single.ts'
 import type { State, Wants } from './state.ts'
-import { limited } from './steps.ts'
+import { begin, end } from './steps.ts'
 import { type Held, isHeld, release } from './unless.ts'
 
 /** What a matching event does to the state of one detector. */
@@ -120,11 +120,14 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
     const { rules, step } = stepOf(detector, context)
     const guarded: Step = (event, at) => {
       if (stopped.size > 0 && stopped.has(detector.facts.id)) return undefined
+      begin()
       try {
-        return limited(() => step(event, at))
+        return step(event, at)
       } catch (cause) {
         onFault(detector.facts, cause)
         return undefined
+      } finally {
+        end()
       }
     }
     const operations = rules.map((rule) => rule.operations)
@@ -147,10 +150,13 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
       return plans
     },
     fold(plan) {
+      begin()
       try {
-        limited(() => plan.fold())
+        plan.fold()
       } catch (cause) {
         onFault(plan.facts, cause)
+      } finally {
+        end()
       }
     },
     stop: (id) => void stopped.add(id),

@@ -8,20 +8,17 @@ export const MAX_STEPS = 2_000_000
 
 let left = Number.POSITIVE_INFINITY
 
-/**
- * Runs one rule on one event.
- * @throws Error when it takes more than its steps
- */
-export const limited = <T>(work: () => T): T => {
+/** A rule begins with an event. */
+export const begin = (): void => {
   left = MAX_STEPS
-  try {
-    return work()
-  } finally {
-    left = Number.POSITIVE_INFINITY
-  }
 }
 
-/** Takes steps from the rule that is running. */
+/** It is done: what runs outside of a rule is not counted. */
+export const end = (): void => {
+  left = Number.POSITIVE_INFINITY
+}
+
+/** Takes steps from the rule that is running. @throws Error when it has none left */
 export const spend = (steps: number): void => {
   left -= steps
   if (left < 0) throw new Error(`it takes more than ${MAX_STEPS.toLocaleString('en')} steps for one event`)
