@@ -1,5 +1,6 @@
 /** The sources of a configuration. */
 import { followFiles } from '../ingest/follow.ts'
+import { s3Source } from '../ingest/s3-sqs.ts'
 import type { SourceConfig } from '../model/config.ts'
 import type { Source } from '../pipeline/ports.ts'
 
@@ -25,5 +26,7 @@ export const sourceOf = (
         follow,
         onFailure: (path, reason) => onNotice(`${path} cannot be read: ${reason}`),
       })
+    case 's3':
+      return s3Source({ ...source, feed_id, follow, onNotice })
   }
 }

@@ -20,6 +20,7 @@ import { ruleIndex } from './rule-index.ts'
 import { type Flow, isFlow, sequenceMachine, sequenceStep } from './sequence.ts'
 import { singleStep } from './single.ts'
 import type { State, Wants } from './state.ts'
+import { begin, end } from './steps.ts'
 import { type Held, isHeld, release } from './unless.ts'
 
 /** What a matching event does to the state of one detector. */
@@ -63,7 +64,7 @@ export interface EngineOptions {
   /** Tell each revision, or only the last of each alert. */
   readonly revisions: 'all' | 'last'
   onAlert(alert: Alert): void
-  /** A rule threw: the event goes on without it. */
+  /** A rule threw, or took more than its steps: the event goes on without it. */
   onFault(facts: DetectorFacts, cause: unknown): void
 }
 
@@ -76,10 +77,15 @@ export interface Engine {
   /** Some rules read the record as its provider wrote it. */
   readonly readsRaw: boolean
   fold(plan: Plan): void
+  /** Asks a detector no more. */
+  stop(id: string): void
   /** Time has come to `watermark`: what was held under these keys is decided. */
   tick(watermark: number, due: Iterable<string>): void
   readonly context: Context
 }
+
+/** A rule that faults so often is disabled. */
+export const MAX_FAULTS = 5
 
 /** A verdict on a day is open until that day is final. */
 const DAY_MS = 86_400_000
@@ -140,6 +146,7 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
 
   const byOperation = new Map<string, Step[]>()
   const always: Step[] = []
+  const stopped = new Set<string>()
   const onRaw = ruleIndex<Step>()
   const machines: Machines = new Map()
   const measures = new Map(
@@ -148,11 +155,15 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
   for (const detector of detectors) {
     const step = stepOf(detector, context, machines)
     const guarded: Step = (event, at, raw) => {
+      if (stopped.size > 0 && stopped.has(detector.facts.id)) return undefined
+      begin()
       try {
         return step(event, at, raw)
       } catch (cause) {
         onFault(detector.facts, cause)
         return undefined
+      } finally {
+        end()
       }
     }
     const rules = rulesOf(detector)
@@ -190,12 +201,16 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
       return plans
     },
     fold(plan) {
+      begin()
       try {
         plan.fold()
       } catch (cause) {
         onFault(plan.facts, cause)
+      } finally {
+        end()
       }
     },
+    stop: (id) => void stopped.add(id),
     tick(watermark, due) {
       context.watermark = Math.max(context.watermark, watermark)
       for (const key of due) {

@@ -2,6 +2,7 @@
 import { BlockList, isIP } from 'node:net'
 import { RE2JS } from 're2js'
 import { encoded, textEncodings } from './encode.ts'
+import { spend } from './steps.ts'
 import { type Affix, literalOf, wildcardMatcher } from './wildcard.ts'
 
 /** `subject` is the whole record, for what refers to another field. */
@@ -34,10 +35,15 @@ const text = (value: unknown): string | undefined => {
 const any =
   (test: (value: string) => boolean): Test =>
   (value) => {
-    if (typeof value === 'string') return test(value)
+    if (typeof value === 'string') {
+      spend(value.length)
+      return test(value)
+    }
     if (Array.isArray(value)) return value.some((one) => any(test)(one, undefined))
     const own = text(value)
-    return own !== undefined && test(own)
+    if (own === undefined) return false
+    spend(own.length)
+    return test(own)
   }
 
 const isAbsent = (value: unknown) => value === undefined || value === null

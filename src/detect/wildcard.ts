@@ -1,5 +1,7 @@
 /** Sigma wildcards: `*` any run, `?` one character, a backslash before them (or before itself) takes them literally. */
 
+import { spend } from './steps.ts'
+
 type Part = string | { readonly any: true } | { readonly one: true } | { readonly of: string }
 const ANY: Part = { any: true }
 const ONE: Part = { one: true }
@@ -66,6 +68,7 @@ const matchParts = (all: readonly Part[], text: string): boolean => {
       continue
     }
     if (part === undefined && at === text.length) return true
+    spend(typeof part === 'string' ? part.length : 1)
     const length = part === undefined ? -1 : fitAt(part, text, at)
     if (length >= 0) {
       index++

@@ -1,9 +1,8 @@
 /** The judge: records in order, without duplicates, become events; detectors see them; everything is counted. */
 import type { Detector } from '../detect/definition.ts'
-import { type Engine, engine } from '../detect/engine.ts'
+import { type Engine, engine, MAX_FAULTS } from '../detect/engine.ts'
 import { MemoryState } from '../detect/state.ts'
 import type { Alert } from '../model/alert.ts'
-import { messageOf } from '../model/error.ts'
 import type { KeyEvent } from '../model/event.ts'
 import type { RejectReason, SkipReason } from '../model/outcome.ts'
 import { parse } from '../normalize/json.ts'
@@ -33,25 +32,29 @@ export interface Judge {
   finish(until?: number): void
   readonly tally: JudgeTally
   readonly engine: Engine
-  /** Detectors that threw: the others went on. */
-  readonly faults: Faults
   /** Groups forgotten because there were too many at a time. */
   readonly forgotten: number
 }
 
-type Faults = Map<string, { readonly count: number; readonly reason: string }>
-
 /** Groups that fell silent are forgotten after as many events. */
 const SWEEP_EVENTS = 65_536
+
+/** A rule faulted: `last` says that it is asked no more. */
+export type OnFault = (detector: string, cause: unknown, last: boolean) => void
+
+const rethrow: OnFault = (_, cause) => {
+  throw cause
+}
 
 export const judge = (
   normalize: RecordNormalizer,
   detectors: readonly Detector[],
   onAlert: (alert: Alert) => void,
   onEvent: (event: KeyEvent, at: number) => void,
+  onFault = rethrow,
 ): Judge => {
+  const faults = new Map<string, number>()
   const state = new MemoryState()
-  const faults: Faults = new Map()
   const signIns = sessions(state)
   const detecting = engine(
     detectors.filter(({ facts }) => !facts.experimental),
@@ -61,8 +64,9 @@ export const judge = (
       revisions: 'last',
       onAlert,
       onFault({ id }, cause) {
-        const known = faults.get(id)
-        faults.set(id, { count: (known?.count ?? 0) + 1, reason: known?.reason ?? messageOf(cause) })
+        const last = (countUp(faults, id).get(id) ?? 0) >= MAX_FAULTS
+        if (last) detecting.stop(id)
+        onFault(id, cause, last)
       },
     },
   )
@@ -128,7 +132,6 @@ export const judge = (
     },
     tally,
     engine: detecting,
-    faults,
     get forgotten() {
       return state.forgotten
     },
