@@ -322,6 +322,20 @@ program
   })
 
 program
+  .command('backtest')
+  .description('what one detector would have told in these logs, and where it differs from another')
+  .argument('<detector>', 'id of one that comes with Keytrail, or its file')
+  .argument('<path...>', 'files, folders or patterns of logs')
+  .option('--than <detector>', 'compare with another detector, or an older file of the same')
+  .option('--config <file>', 'configuration: knowledge, ingest_path')
+  .option('--json', 'print the result as JSON', false)
+  .option('--quiet', 'no progress', false)
+  .action(async (detector, paths, options) => {
+    const { backtest } = await import('./commands/backtest.ts')
+    exitCode = await backtest(detector, paths, options, abort.signal)
+  })
+
+program
   .command('coverage')
   .description(
     'what the detectors cover: ATT&CK techniques, controls, and operations that none of them names',

@@ -16,6 +16,8 @@ export interface ReadOptions {
   readonly settings: NormalizeSettings
   /** Detector files when some of their rules read raw records: a thread compiles them for itself. */
   readonly ruleFiles?: readonly DetectorFile[] | undefined
+  /** Also rules that are experimental. */
+  readonly experimental?: boolean
   readonly format?: FormatName | undefined
   readonly strict: boolean
   /** RFC 3339: one time for the whole scan. */
@@ -69,8 +71,8 @@ const classify = (
     : { ...seen, status: 'failed', reason: 'no_records' }
 }
 
-const enabledRules = (files: readonly DetectorFile[]) =>
-  rawRules(defineDetectors(files).detectors.filter(({ facts }) => !facts.experimental))
+const enabledRules = (files: readonly DetectorFile[], experimental: boolean) =>
+  rawRules(defineDetectors(files).detectors.filter(({ facts }) => experimental || !facts.experimental))
 
 /** Reads the files that `next` hands out, one after the other. */
 export const readFiles = async (
@@ -80,7 +82,7 @@ export const readFiles = async (
   onFile: (result: FileResult) => void,
   signal?: AbortSignal,
 ): Promise<void> => {
-  const rules = options.ruleFiles && enabledRules(options.ruleFiles)
+  const rules = options.ruleFiles && enabledRules(options.ruleFiles, options.experimental ?? false)
   const settings = { ...options.settings, rules }
   for (let file = next(); file !== undefined && !signal?.aborted; file = next()) {
     const reader = intake(

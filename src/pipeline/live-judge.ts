@@ -205,7 +205,12 @@ export const liveJudge = (
         seen.set(identity.id, { digest: identity.digest, bytes: raw.bytes })
         ids.push({ id: identity.id, digest: identity.digest })
         raws.push(raw.bytes)
-        entries.push({ feed, event, at: Date.parse(event.time.event), raw: value })
+        entries.push({
+          feed,
+          event,
+          at: Date.parse(event.time.event),
+          raw: core.engine.readsRaw ? value : undefined,
+        })
         countUp(batch.counters, `kept|${feed}`)
       }
 
