@@ -229,7 +229,11 @@ const serve = async (
     await runLoop(
       {
         sources: Object.entries(config.sources).map(([feed, one]) =>
-          sourceOf(feed, one, { follow: !options.once, onNotice: (text) => log.warn(text, { feed }) }),
+          sourceOf(feed, one, {
+            follow: !options.once,
+            onNotice: (text) => log.warn(text, { feed }),
+            onAlarm: (text) => log.error(text, { feed }),
+          }),
         ),
         journal,
         judge,

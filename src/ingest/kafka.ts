@@ -1,0 +1,379 @@
+/**
+ * Topics of Kafka as a source of `run`. Positions live in the journal; the group's offsets follow it and matter only
+ * where the journal knows nothing. The group is served while reading waits: what was fetched waits in a queue, and a
+ * full queue pauses fetching, not heartbeats.
+ *
+ * kafkajs goes on elsewhere without a word when an offset does not exist (its consumerGroup.js), so every fetch is
+ * compared with the place that it was told: records that were removed before they were read are named, and the
+ * partition stops.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Admin, Batch, Consumer, EachBatchPayload, Kafka } from 'kafkajs'
+import { messageOf } from '../model/error.ts'
+import type { Piece, Position, Source } from '../pipeline/ports.ts'
+import { explained, type KafkaAccess, openKafka } from './kafka-client.ts'
+import {
+  beginningOf,
+  gapOf,
+  journaledAt,
+  newPartition,
+  type Partition,
+  positionAt,
+  type Range,
+} from './kafka-partition.ts'
+import { parcelQueue } from './kafka-queue.ts'
+
+export interface KafkaOptions extends KafkaAccess {
+  readonly feed_id: string
+  readonly topics: readonly string[]
+  readonly group: string
+  /** `earliest`, `latest` or a time (RFC 3339): where a partition begins that nobody knows. */
+  readonly start: string
+  readonly on_gap: 'stop' | 'continue'
+  /** Go on when all that is there has been read. */
+  readonly follow: boolean
+  onNotice(text: string): void
+  /** An operator must act. */
+  onAlarm(text: string): void
+}
+
+/** Between two looks at where partitions begin and end; offsets are committed as often. */
+const LOOK_MS = 1000
+/** The same trouble is told again after this time. */
+const REPEAT_MS = 60_000
+const MAX_WAIT_MS = 30_000
+/** A graceful stop has ten seconds for everything (architecture.md section 8). */
+const COMMIT_MS = 3000
+const LEAVE_MS = 4000
+const NOTHING = Buffer.alloc(0)
+
+/**
+ * A member that was killed holds the others up for the session, so it is short (measured: with the defaults of
+ * kafkajs they stood still for a minute). Fetches stay small enough to be held together with the queue.
+ */
+export const consumerSettings = {
+  sessionTimeout: 6000,
+  rebalanceTimeout: 10_000,
+  heartbeatInterval: 1000,
+  maxWaitTimeInMs: 100,
+  maxBytesPerPartition: 1024 * 1024,
+  maxBytes: 4 * 1024 * 1024,
+  allowAutoTopicCreation: false,
+  readUncommitted: false,
+}
+
+interface Session {
+  readonly consumer: Consumer
+  readonly admin: Admin
+  assigned: ReadonlyMap<string, Partition>
+  /** The group has answered. */
+  joined: boolean
+}
+
+/** Resolves when it is done or the time is over. */
+const within = (ms: number, work: Promise<unknown>) =>
+  Promise.race([work, sleep(ms, undefined, { ref: false })])
+
+export const kafkaSource = (options: KafkaOptions): Source => {
+  const { topics, group, onNotice, onAlarm } = options
+  const partitions = new Map<string, Partition>()
+  /** What the journal holds and the group does not know yet. */
+  const settled = new Map<string, bigint>()
+  let session: Session | undefined
+
+  const told = new Map<string, number>()
+  const trouble = (cause: unknown, more = '') => {
+    const text = `${explained(cause)}${more}`
+    if (Date.now() - (told.get(text) ?? 0) < REPEAT_MS) return
+    told.set(text, Date.now())
+    onNotice(text)
+  }
+
+  /** Offsets of a partition that was lost are its new owner's business. */
+  const commit = async () => {
+    if (session === undefined) return
+    const { assigned, consumer } = session
+    const due = [...settled]
+    settled.clear()
+    const offsets = due.flatMap(([keep, next]) => {
+      const one = assigned.get(keep)
+      return one ? [{ topic: one.topic, partition: one.number, offset: String(next) }] : []
+    })
+    try {
+      if (offsets.length > 0) await consumer.commitOffsets(offsets)
+    } catch (cause) {
+      for (const [keep, next] of due) if (!settled.has(keep)) settled.set(keep, next)
+      throw cause
+    }
+  }
+
+  const hangUp = async ({ consumer, admin }: Session) => {
+    await within(LEAVE_MS, Promise.allSettled([consumer.disconnect(), admin.disconnect()]))
+  }
+
+  const piece = (
+    { keep }: Partition,
+    offset: bigint | string,
+    bytes: Buffer | null,
+    next: bigint,
+    isLast: boolean,
+  ): Piece => ({
+    place: `${keep}@${offset}`,
+    keep,
+    bytes: bytes ?? NOTHING, // a tombstone, or a message that is empty, moves the position alone
+    ends: true,
+    position: () => positionAt(next),
+    ...(isLast && {
+      async settle() {
+        settled.set(keep, next)
+      },
+    }),
+  })
+
+  function* piecesOf(one: Partition, messages: Batch['messages'], next: bigint): Generator<Piece> {
+    for (const [at, { offset, value }] of messages.entries()) {
+      const isLast = at === messages.length - 1
+      yield piece(one, offset, value, isLast ? next : BigInt(offset) + 1n, isLast)
+    }
+    if (messages.length === 0) yield piece(one, next, NOTHING, next, true)
+  }
+
+  const read = async (
+    known: (place: string) => Position | undefined,
+    take: (piece: Piece | 'idle') => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void> => {
+    const done = new AbortController()
+    const stop = AbortSignal.any([signal, done.signal])
+    const stopped = new Promise<never>((_, reject) => {
+      stop.addEventListener('abort', () => reject(stop.reason))
+    })
+    stopped.catch(() => {}) // whoever waits for it has it
+    let news = () => {}
+    const queue = parcelQueue(take, stop, () => {
+      flow()
+      if (!options.follow && queue.empty) news()
+    })
+
+    const put = (one: Partition, messages: Batch['messages'], next: bigint) => {
+      one.next = next
+      const bytes = messages.reduce((sum, { value }) => sum + (value?.length ?? 0), 0)
+      queue.put({ bytes, pieces: piecesOf(one, messages, next) })
+    }
+
+    /** Pauses and resumes what should be. */
+    const flow = () => {
+      for (const one of session?.assigned.values() ?? []) {
+        const should = one.placed && one.stopped === undefined && !queue.full && !stop.aborted
+        if (should === one.flowing) continue
+        one.flowing = should
+        session?.consumer[should ? 'resume' : 'pause']([{ topic: one.topic, partitions: [one.number] }])
+      }
+    }
+
+    const goOn = (one: Partition, at: bigint) => {
+      Object.assign(one, { placed: true, passed: undefined, hidden: undefined })
+      session?.consumer.seek({ topic: one.topic, partition: one.number, offset: String(at) })
+      put(one, [], at)
+    }
+
+    /** Where partitions begin that were not read before. */
+    const begin = async (topic: string, fresh: readonly Partition[], ranges: ReadonlyMap<number, Range>) => {
+      if (fresh.length === 0 || session === undefined) return
+      const { admin } = session
+      const [found] = await admin.fetchOffsets({ groupId: group, topics: [topic] })
+      const committed = new Map(found?.partitions.map(({ partition, offset }) => [partition, BigInt(offset)]))
+      const time = Date.parse(options.start)
+      const times = Number.isNaN(time) ? [] : await admin.fetchTopicOffsetsByTimestamp(topic, time)
+      const atTime = new Map(times.map(({ partition, offset }) => [partition, BigInt(offset)]))
+      const added = [...ranges.keys()].some((number) => known(`${topic}/${number}`) !== undefined)
+      for (const one of fresh) {
+        const range = ranges.get(one.number)
+        const acknowledged = committed.get(one.number) ?? -1n
+        if (range === undefined) continue
+        one.next = beginningOf(
+          {
+            journaled: journaledAt(known(one.keep)),
+            committed: acknowledged < 0n ? undefined : acknowledged,
+            added,
+            start: options.start,
+            atTime: atTime.get(one.number),
+          },
+          range,
+        )
+      }
+    }
+
+    const examine = (one: Partition, range: Range) => {
+      one.high = range.high
+      one.until ??= range.high
+      if (one.next === undefined || one.stopped !== undefined) return
+      const gap = gapOf(one, range)
+      if (gap !== undefined) {
+        const goesOn = options.on_gap === 'continue'
+        onAlarm(
+          `${gap.text}; ${goesOn ? `it goes on at ${gap.at}` : 'the partition stands: to accept the loss, set on_gap: continue and start again'}`,
+        )
+        if (goesOn) goOn(one, gap.at)
+        else {
+          one.stopped = gap.text
+          put(one, [], one.next) // kafkajs has told the group to begin anew: tell it where this one stands
+        }
+      } else if (!one.placed) goOn(one, one.hidden ?? one.next)
+      one.passed = one.next < range.low ? one.next : undefined
+    }
+
+    /** Looks at the partitions that are ours: what is gone, where to begin, whether anything is unread. */
+    const look = async () => {
+      if (session === undefined || !session.joined) return
+      const { admin, assigned } = session
+      for (const topic of topics) {
+        const mine = [...assigned.values()].filter((one) => one.topic === topic)
+        if (mine.length === 0) continue
+        const offsets = await admin.fetchTopicOffsets(topic)
+        const ranges = new Map(
+          offsets.map(({ partition, low, high }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
+        )
+        await begin(
+          topic,
+          mine.filter(({ next }) => next === undefined),
+          ranges,
+        )
+        for (const one of mine) {
+          const range = ranges.get(one.number)
+          if (range !== undefined) examine(one, range)
+        }
+      }
+      flow()
+      const all = [...assigned.values()]
+      if (!queue.empty) return
+      const isRead = (one: Partition, end = one.high) =>
+        one.placed && one.next !== undefined && one.next >= end
+      if (all.length > 0 && all.every((one) => one.stopped === undefined && isRead(one))) queue.put('idle')
+      if (options.follow || !all.every((one) => one.stopped !== undefined || isRead(one, one.until))) return
+      while (!queue.empty && !stop.aborted) await sleep(10)
+      done.abort()
+    }
+
+    const onJoin = (own: Session, assignment: Readonly<Record<string, readonly number[]>>) => {
+      const before = own.assigned
+      own.assigned = new Map(
+        Object.entries(assignment).flatMap(([topic, numbers]) =>
+          numbers.map((number) => {
+            const one = partitions.get(`${topic}/${number}`) ?? newPartition(topic, number)
+            partitions.set(one.keep, one)
+            return [one.keep, one] as const
+          }),
+        ),
+      )
+      own.joined = true
+      for (const one of own.assigned.values()) {
+        if (!before.has(one.keep)) one.placed = false
+        if (one.placed)
+          own.consumer.seek({ topic: one.topic, partition: one.number, offset: String(one.next) })
+      }
+      flow()
+      news()
+    }
+
+    /** What is on its way when a partition is lost or stopped is not taken. */
+    const isOurs = (one: Partition) =>
+      session?.assigned.has(one.keep) === true && one.placed && one.stopped === undefined && !stop.aborted
+
+    const eachBatch = async ({ batch, resolveOffset }: EachBatchPayload) => {
+      const one = partitions.get(`${batch.topic}/${batch.partition}`)
+      if (one === undefined || !isOurs(one)) return
+      const { fetchedOffset } = batch as Batch & { readonly fetchedOffset: string } // its typings leave it out
+      if (fetchedOffset !== String(one.next)) {
+        one.placed = false
+        one.strayed++
+        flow()
+        return news()
+      }
+      one.strayed = 0
+      put(one, batch.messages, BigInt(batch.lastOffset()) + 1n)
+      resolveOffset(batch.messages.at(-1)?.offset ?? batch.lastOffset())
+      flow()
+    }
+
+    /** Records that nobody is shown: marks of transactions, and what was aborted. */
+    const onHidden = (keep: string, first: string, last: string) => {
+      const one = partitions.get(keep)
+      if (one === undefined || !isOurs(one)) return
+      const next = BigInt(last) + 1n
+      if (first === String(one.next)) return put(one, [], next)
+      Object.assign(one, { placed: false, hidden: next })
+      flow()
+      news()
+    }
+
+    /** One membership of the group, from connecting to a failure. @throws what ended it */
+    const serve = async (kafka: Kafka) => {
+      const consumer = kafka.consumer({ groupId: group, ...consumerSettings })
+      const own: Session = { consumer, admin: kafka.admin(), assigned: new Map(), joined: false }
+      for (const one of partitions.values()) Object.assign(one, { placed: false, flowing: undefined })
+      session = own
+      const { events } = consumer
+      const crashed = new Promise<never>((_, reject) => {
+        consumer.on(events.CRASH, ({ payload }) => reject(payload.error))
+      })
+      crashed.catch(() => {}) // whoever waits for it has it
+      const during = (work: Promise<unknown>) => Promise.race([work, crashed, stopped])
+      consumer.on(events.GROUP_JOIN, ({ payload }) => onJoin(own, payload.memberAssignment))
+      consumer.on(events.REBALANCING, () => void commit().catch(trouble)) // before the others read on from there
+      consumer.on(events.END_BATCH_PROCESS, ({ payload }) => {
+        if (payload.batchSize === 0)
+          onHidden(`${payload.topic}/${payload.partition}`, payload.firstOffset, payload.lastOffset)
+      })
+      try {
+        await during(Promise.all([consumer.connect(), own.admin.connect()]))
+        await during(consumer.subscribe({ topics: [...topics], fromBeginning: true }))
+        await during(consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch }))
+        while (!stop.aborted) {
+          const rang = new Promise<void>((resolve) => {
+            news = resolve
+          })
+          await during(look().then(commit).catch(trouble))
+          await during(Promise.race([rang, sleep(LOOK_MS, undefined, { signal: stop })]))
+        }
+      } catch (cause) {
+        if (stop.aborted) return // what was taken will still be settled
+        session = undefined
+        await hangUp(own)
+        throw cause
+      }
+    }
+
+    const serveAlways = async () => {
+      let waitMs = 1000
+      while (!stop.aborted) {
+        try {
+          await serve(await openKafka(options))
+        } catch (cause) {
+          trouble(cause, `; tried again within ${MAX_WAIT_MS / 1000} s`)
+          await sleep(waitMs, undefined, { signal: stop }).catch(() => {}) // the loop looks itself
+          waitMs = Math.min(waitMs * 2, MAX_WAIT_MS)
+        }
+      }
+    }
+    await Promise.all([serveAlways(), queue.run().finally(() => done.abort())])
+  }
+
+  return {
+    feed_id: options.feed_id,
+    transport: 'kafka',
+    read,
+    async check(signal) {
+      const { checkKafka } = await import('./kafka-check.ts')
+      return checkKafka(options, signal)
+    },
+    async close() {
+      if (session === undefined) return
+      await within(COMMIT_MS, commit()).catch((cause) =>
+        onNotice(`offsets are not acknowledged: ${messageOf(cause)}`),
+      )
+      await hangUp(session)
+      session = undefined
+    },
+  }
+}
