@@ -115,7 +115,7 @@ const saslOf = async ({ sasl, secretOf }: KafkaAccess): Promise<SASLOptions | un
  * @throws KeytrailError when a secret or a file is missing
  */
 export const openKafka = async (access: KafkaAccess): Promise<Kafka> => {
-  const { Kafka, CompressionCodecs, CompressionTypes } = await import('kafkajs')
+  const { Kafka, CompressionCodecs, CompressionTypes } = (await import('kafkajs')).default
   const codecs = await loadCodecs()
   const names = { GZIP: 'gzip', Snappy: 'snappy', LZ4: 'lz4', ZSTD: 'zstd' } as const
   for (const [type, name] of Object.entries(names) as [keyof typeof names, keyof typeof codecs][]) // its own entries
@@ -156,18 +156,23 @@ const remedies: Readonly<Record<string, string>> = {
 export const explained = (failure: unknown): string => {
   const cause = rootOf(failure)
   if (!(cause instanceof Error)) return messageOf(cause)
-  const text = cause.message
+  const [line = ''] = cause.message.split('\n')
+  const alert = /(?:alert|alert:) ?([a-z ]+):/.exec(line)?.[1]
+  const text = alert === undefined ? line : `TLS alert: ${alert}`
   const type = 'type' in cause ? String(cause.type) : ''
   const code = 'code' in cause ? String(cause.code) : ''
   const remedy = remedies[type]
   if (remedy !== undefined) return `${text} (${type}): ${remedy}`
+  if (cause.name === 'KafkaJSGroupCoordinatorNotFound')
+    return `${text}: ${remedies['GROUP_AUTHORIZATION_FAILED']}, if the cluster is well otherwise`
   if (cause.name === 'KafkaJSSASLAuthenticationError')
     return `signing in is refused: ${text}: correct sasl, or the user at the broker`
   if (/ENOTFOUND|EAI_AGAIN/.test(code + text)) return `${text}: there is no such host: correct brokers`
   if (/ECONNREFUSED/.test(code + text))
     return `${text}: nothing listens there: correct brokers, or open the way`
+  if (alert !== undefined) return `${text}: the broker does not accept our certificate: correct tls.cert_file`
   if (/CERT|SELF_SIGNED|ISSUER|ALTNAME|certificate/i.test(code + text))
-    return `${text}: the certificate is not trusted (name its authority with tls.ca_file), or ours is not accepted`
+    return `${text}: the certificate is not trusted: name its authority with tls.ca_file`
   if (/EPROTO|ERR_SSL|wrong version number/.test(code + text))
     return `${text}: the port does not speak TLS as asked: correct the port, or tls`
   if (/timeout/i.test(text)) return `${text}: no answer: is it the right port, with or without tls?`

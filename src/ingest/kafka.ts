@@ -41,7 +41,9 @@ export interface KafkaOptions extends KafkaAccess {
 const LOOK_MS = 1000
 /** The same trouble is told again after this time. */
 const REPEAT_MS = 60_000
-const MAX_WAIT_MS = 30_000
+/** Between two attempts to reach the cluster. */
+const FIRST_WAIT_MS = 1000
+const MAX_WAIT_MS = 10_000
 /** A graceful stop has ten seconds for everything (architecture.md section 8). */
 const COMMIT_MS = 3000
 const LEAVE_MS = 4000
@@ -82,8 +84,8 @@ export const kafkaSource = (options: KafkaOptions): Source => {
   let session: Session | undefined
 
   const told = new Map<string, number>()
-  const trouble = (cause: unknown, more = '') => {
-    const text = `${explained(cause)}${more}`
+  const trouble = (cause: unknown) => {
+    const text = `${explained(cause)}; it is tried again`
     if (Date.now() - (told.get(text) ?? 0) < REPEAT_MS) return
     told.set(text, Date.now())
     onNotice(text)
@@ -150,6 +152,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
     })
     stopped.catch(() => {}) // whoever waits for it has it
     let news = () => {}
+    let waitMs = FIRST_WAIT_MS
     const queue = parcelQueue(take, stop, () => {
       flow()
       if (!options.follow && queue.empty) news()
@@ -267,6 +270,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
         ),
       )
       own.joined = true
+      waitMs = FIRST_WAIT_MS
       for (const one of own.assigned.values()) {
         if (!before.has(one.keep)) one.placed = false
         if (one.placed)
@@ -345,12 +349,11 @@ export const kafkaSource = (options: KafkaOptions): Source => {
     }
 
     const serveAlways = async () => {
-      let waitMs = 1000
       while (!stop.aborted) {
         try {
           await serve(await openKafka(options))
         } catch (cause) {
-          trouble(cause, `; tried again within ${MAX_WAIT_MS / 1000} s`)
+          trouble(cause)
           await sleep(waitMs, undefined, { signal: stop }).catch(() => {}) // the loop looks itself
           waitMs = Math.min(waitMs * 2, MAX_WAIT_MS)
         }

@@ -20,6 +20,7 @@ export const noKafka: string | undefined =
 export interface KafkaOptionsForTests {
   /** More lines of server.properties; they win. */
   readonly conf?: readonly string[]
+  readonly listeners?: readonly string[]
   readonly format?: readonly string[]
   readonly java?: readonly string[]
   readonly nodes?: 1 | 3
@@ -57,11 +58,12 @@ export const clientOf = (brokers: readonly string[]): Promise<Kafka> =>
 let topics = 0
 
 export const startKafka = async (options: KafkaOptionsForTests = {}): Promise<RunningKafka> => {
-  const { conf = [], format = [], java = [], nodes = 1 } = options
+  const { conf = [], listeners = [], format = [], java = [], nodes = 1 } = options
   const folder = mkdtempSync(join(tmpdir(), 'keytrail-kafka-'))
   const env = {
     ...process.env,
     KEYTRAIL_KAFKA_CONF: conf.join('\n'),
+    KEYTRAIL_KAFKA_LISTENERS: listeners.join(','),
     KEYTRAIL_KAFKA_FORMAT: format.join(' '),
     KEYTRAIL_KAFKA_OPTS: java.join(' '),
   }

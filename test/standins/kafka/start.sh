@@ -13,6 +13,7 @@
 #      KEYTRAIL_KAFKA_HEAP  heap per broker      (default 512m)
 #      KEYTRAIL_KAFKA_WAIT  readiness time-out s (default 60)
 #      KEYTRAIL_KAFKA_CONF  extra server.properties lines (newline separated; the last one wins)
+#      KEYTRAIL_KAFKA_LISTENERS  more listeners of a single node, such as SSL://127.0.0.1:9093
 #      KEYTRAIL_KAFKA_FORMAT  more arguments of the formatting, such as --add-scram SCRAM-SHA-256=[...]
 #      KEYTRAIL_KAFKA_OPTS  more arguments of java
 set -euo pipefail
@@ -79,7 +80,7 @@ launch() { # DIR NODE
 wait_ready() { # DIR NODE PORT
   local d="$1/node$2" pid t0=$SECONDS; pid=$(pid_of "$1" "$2")
   until grep -qs 'Transition from STARTING to STARTED\|Kafka Server started' "$d/server.log" && open_port "$3"; do
-    alive "$pid" || { tail -n 25 "$d/console.log" "$d/server.log" >&2 || true; die "node $2 died while starting"; }
+    alive "$pid" || { tail -n 25 "$d/console.log" >&2 || true; grep -m 3 -A 3 ERROR "$d/server.log" >&2 || true; die "node $2 died while starting"; }
     [ $((SECONDS - t0)) -lt "$WAIT" ] || { tail -n 25 "$d/server.log" >&2; die "node $2 not ready after ${WAIT}s"; }
     sleep 0.1
   done
@@ -91,9 +92,9 @@ config() { # DIR NODE NODES CLIENTPORT CTRLPORT VOTERS
 process.roles=broker,controller
 node.id=$2
 controller.quorum.voters=$6
-listeners=PLAINTEXT://127.0.0.1:$4,CONTROLLER://127.0.0.1:$5
-advertised.listeners=PLAINTEXT://127.0.0.1:$4
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$4,CONTROLLER://127.0.0.1:$5${KEYTRAIL_KAFKA_LISTENERS:+,$KEYTRAIL_KAFKA_LISTENERS}
+advertised.listeners=PLAINTEXT://127.0.0.1:$4${KEYTRAIL_KAFKA_LISTENERS:+,$KEYTRAIL_KAFKA_LISTENERS}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$1/node$2/data
