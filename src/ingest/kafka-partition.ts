@@ -12,8 +12,9 @@ export interface Partition {
   placed: boolean
   /** The client is not told to pause it; unknown to a client that is new. */
   flowing: boolean | undefined
-  /** How often in a row the client read from another place than it was told. */
+  /** How often in a row the client read from another place than it was told, and from which. */
   strayed: number
+  strayedTo: string | undefined
   /** Behind records that nobody is shown (aborted, or marks of transactions), which follow a place that strayed. */
   hidden: bigint | undefined
   /** `next` when retention was first seen to have passed it. */
@@ -34,6 +35,7 @@ export const newPartition = (topic: string, number: number): Partition => ({
   placed: false,
   flowing: undefined,
   strayed: 0,
+  strayedTo: undefined,
   hidden: undefined,
   passed: undefined,
   high: 0n,
@@ -81,7 +83,7 @@ export interface Gap {
 const counted = (from: bigint, to: bigint) => (to - from === 1n ? 'one record' : `${to - from} records`)
 
 /**
- * Whether what comes next is gone. A client that strays twice was told by the broker that the place does not exist:
+ * Whether what comes next is gone. A client that strays twice to one place was told by the broker that the place does not exist:
  * when nothing was removed before it, the partition ends before it, or did.
  */
 export const gapOf = ({ keep, next, placed, strayed, passed }: Partition, range: Range): Gap | undefined => {

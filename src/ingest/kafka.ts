@@ -12,16 +12,9 @@ import type { Admin, Batch, Consumer, EachBatchPayload, Kafka } from 'kafkajs'
 import { messageOf } from '../model/error.ts'
 import type { Piece, Position, Source } from '../pipeline/ports.ts'
 import { explained, type KafkaAccess, openKafka } from './kafka-client.ts'
-import {
-  beginningOf,
-  gapOf,
-  journaledAt,
-  newPartition,
-  type Partition,
-  positionAt,
-  type Range,
-} from './kafka-partition.ts'
-import { parcelQueue } from './kafka-queue.ts'
+import { acknowledgments, begin, rangesOf } from './kafka-offsets.ts'
+import { gapOf, newPartition, type Partition, type Range } from './kafka-partition.ts'
+import { parcelOf, parcelQueue } from './kafka-queue.ts'
 
 export interface KafkaOptions extends KafkaAccess {
   readonly feed_id: string
@@ -39,15 +32,14 @@ export interface KafkaOptions extends KafkaAccess {
 
 /** Between two looks at where partitions begin and end; offsets are committed as often. */
 const LOOK_MS = 1000
-/** The same trouble is told again after this time. */
-const REPEAT_MS = 60_000
+/** What lasts is told again after this time. */
+const REPEAT_MS = 10 * 60_000
 /** Between two attempts to reach the cluster. */
 const FIRST_WAIT_MS = 1000
 const MAX_WAIT_MS = 10_000
 /** A graceful stop has ten seconds for everything (architecture.md section 8). */
 const COMMIT_MS = 3000
 const LEAVE_MS = 4000
-const NOTHING = Buffer.alloc(0)
 
 /**
  * A member that was killed holds the others up for the session, so it is short (measured: with the defaults of
@@ -79,65 +71,23 @@ const within = (ms: number, work: Promise<unknown>) =>
 export const kafkaSource = (options: KafkaOptions): Source => {
   const { topics, group, onNotice, onAlarm } = options
   const partitions = new Map<string, Partition>()
-  /** What the journal holds and the group does not know yet. */
-  const settled = new Map<string, bigint>()
+  const acknowledged = acknowledgments()
   let session: Session | undefined
 
   const told = new Map<string, number>()
-  const trouble = (cause: unknown) => {
-    const text = `${explained(cause)}; it is tried again`
+  const tell = (how: (text: string) => void, text: string) => {
     if (Date.now() - (told.get(text) ?? 0) < REPEAT_MS) return
     told.set(text, Date.now())
-    onNotice(text)
+    how(text)
   }
+  const trouble = (cause: unknown) => tell(onNotice, `${explained(cause)}; it is tried again`)
 
-  /** Offsets of a partition that was lost are its new owner's business. */
   const commit = async () => {
-    if (session === undefined) return
-    const { assigned, consumer } = session
-    const due = [...settled]
-    settled.clear()
-    const offsets = due.flatMap(([keep, next]) => {
-      const one = assigned.get(keep)
-      return one ? [{ topic: one.topic, partition: one.number, offset: String(next) }] : []
-    })
-    try {
-      if (offsets.length > 0) await consumer.commitOffsets(offsets)
-    } catch (cause) {
-      for (const [keep, next] of due) if (!settled.has(keep)) settled.set(keep, next)
-      throw cause
-    }
+    if (session !== undefined) await acknowledged.commit(session.consumer, session.assigned)
   }
 
   const hangUp = async ({ consumer, admin }: Session) => {
     await within(LEAVE_MS, Promise.allSettled([consumer.disconnect(), admin.disconnect()]))
-  }
-
-  const piece = (
-    { keep }: Partition,
-    offset: bigint | string,
-    bytes: Buffer | null,
-    next: bigint,
-    isLast: boolean,
-  ): Piece => ({
-    place: `${keep}@${offset}`,
-    keep,
-    bytes: bytes ?? NOTHING, // a tombstone, or a message that is empty, moves the position alone
-    ends: true,
-    position: () => positionAt(next),
-    ...(isLast && {
-      async settle() {
-        settled.set(keep, next)
-      },
-    }),
-  })
-
-  function* piecesOf(one: Partition, messages: Batch['messages'], next: bigint): Generator<Piece> {
-    for (const [at, { offset, value }] of messages.entries()) {
-      const isLast = at === messages.length - 1
-      yield piece(one, offset, value, isLast ? next : BigInt(offset) + 1n, isLast)
-    }
-    if (messages.length === 0) yield piece(one, next, NOTHING, next, true)
   }
 
   const read = async (
@@ -160,8 +110,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
 
     const put = (one: Partition, messages: Batch['messages'], next: bigint) => {
       one.next = next
-      const bytes = messages.reduce((sum, { value }) => sum + (value?.length ?? 0), 0)
-      queue.put({ bytes, pieces: piecesOf(one, messages, next) })
+      queue.put(parcelOf(one.keep, messages, next, () => acknowledged.add(one.keep, next)))
     }
 
     /** Pauses and resumes what should be. */
@@ -180,48 +129,19 @@ export const kafkaSource = (options: KafkaOptions): Source => {
       put(one, [], at)
     }
 
-    /** Where partitions begin that were not read before. */
-    const begin = async (topic: string, fresh: readonly Partition[], ranges: ReadonlyMap<number, Range>) => {
-      if (fresh.length === 0 || session === undefined) return
-      const { admin } = session
-      const [found] = await admin.fetchOffsets({ groupId: group, topics: [topic] })
-      const committed = new Map(found?.partitions.map(({ partition, offset }) => [partition, BigInt(offset)]))
-      const time = Date.parse(options.start)
-      const times = Number.isNaN(time) ? [] : await admin.fetchTopicOffsetsByTimestamp(topic, time)
-      const atTime = new Map(times.map(({ partition, offset }) => [partition, BigInt(offset)]))
-      const added = [...ranges.keys()].some((number) => known(`${topic}/${number}`) !== undefined)
-      for (const one of fresh) {
-        const range = ranges.get(one.number)
-        const acknowledged = committed.get(one.number) ?? -1n
-        if (range === undefined) continue
-        one.next = beginningOf(
-          {
-            journaled: journaledAt(known(one.keep)),
-            committed: acknowledged < 0n ? undefined : acknowledged,
-            added,
-            start: options.start,
-            atTime: atTime.get(one.number),
-          },
-          range,
-        )
-      }
-    }
-
     const examine = (one: Partition, range: Range) => {
       one.high = range.high
       one.until ??= range.high
-      if (one.next === undefined || one.stopped !== undefined) return
+      if (one.next === undefined) return
+      if (one.stopped !== undefined) return tell(onAlarm, one.stopped)
       const gap = gapOf(one, range)
-      if (gap !== undefined) {
-        const goesOn = options.on_gap === 'continue'
-        onAlarm(
-          `${gap.text}; ${goesOn ? `it goes on at ${gap.at}` : 'the partition stands: to accept the loss, set on_gap: continue and start again'}`,
-        )
-        if (goesOn) goOn(one, gap.at)
-        else {
-          one.stopped = gap.text
-          put(one, [], one.next) // kafkajs has told the group to begin anew: tell it where this one stands
-        }
+      if (gap !== undefined && options.on_gap === 'continue') {
+        onAlarm(`${gap.text}; it goes on at ${gap.at}`)
+        goOn(one, gap.at)
+      } else if (gap !== undefined) {
+        one.stopped = `${gap.text}; the partition stands: to accept the loss, set on_gap: continue and start again`
+        tell(onAlarm, one.stopped)
+        put(one, [], one.next) // kafkajs has told the group to begin anew: tell it where this one stands
       } else if (!one.placed) goOn(one, one.hidden ?? one.next)
       one.passed = one.next < range.low ? one.next : undefined
     }
@@ -233,15 +153,9 @@ export const kafkaSource = (options: KafkaOptions): Source => {
       for (const topic of topics) {
         const mine = [...assigned.values()].filter((one) => one.topic === topic)
         if (mine.length === 0) continue
-        const offsets = await admin.fetchTopicOffsets(topic)
-        const ranges = new Map(
-          offsets.map(({ partition, low, high }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
-        )
-        await begin(
-          topic,
-          mine.filter(({ next }) => next === undefined),
-          ranges,
-        )
+        const ranges = await rangesOf(admin, topic)
+        const fresh = mine.filter(({ next }) => next === undefined)
+        if (fresh.length > 0) await begin(admin, { topic, group, start: options.start }, fresh, ranges, known)
         for (const one of mine) {
           const range = ranges.get(one.number)
           if (range !== undefined) examine(one, range)
@@ -289,8 +203,8 @@ export const kafkaSource = (options: KafkaOptions): Source => {
       if (one === undefined || !isOurs(one)) return
       const { fetchedOffset } = batch as Batch & { readonly fetchedOffset: string } // its typings leave it out
       if (fetchedOffset !== String(one.next)) {
-        one.placed = false
-        one.strayed++
+        one.strayed = one.strayedTo === fetchedOffset ? one.strayed + 1 : 1
+        Object.assign(one, { placed: false, strayedTo: fetchedOffset })
         flow()
         return news()
       }
