@@ -4,8 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import type { Admin, Kafka } from 'kafkajs'
 import type { Check } from '../pipeline/ports.ts'
-import { consumerSettings, type KafkaOptions } from './kafka.ts'
-import { explained, openKafka, tlsOf } from './kafka-client.ts'
+import type { KafkaOptions } from './kafka.ts'
+import { consumerSettings, explained, openKafka, tlsOf } from './kafka-client.ts'
 
 const KNOCK_MS = 5000
 /** A group without members answers within its rebalance delay, three seconds by default. */

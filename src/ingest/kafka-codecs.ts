@@ -4,6 +4,7 @@
  */
 import { promisify } from 'node:util'
 import { gunzip, gzip, zstdCompress, zstdDecompress } from 'node:zlib'
+import { messageOf } from '../model/error.ts'
 
 export interface Codec {
   compress(bytes: Buffer): Promise<Buffer>
@@ -14,8 +15,24 @@ export interface Codec {
 /** As for every payload inside another (contracts.md section 1). A broker takes batches of 1 MiB by default. */
 const MAX_BATCH_BYTES = 64 * 1024 * 1024
 
-const tooLarge = (bytes: number) =>
-  new Error(`a compressed batch becomes ${bytes} bytes, more than ${MAX_BATCH_BYTES}: it is not opened`)
+const TOO_LARGE = `it becomes more than ${MAX_BATCH_BYTES} bytes`
+
+/** A batch that is broken, or that is not opened because of its size. */
+export class BatchUnreadable extends Error {
+  override readonly name = 'KafkaJSNotImplemented' // the one failure of a fetch that kafkajs does not try again
+}
+
+const guarded = (name: string, codec: Codec): Codec => ({
+  compress: codec.compress,
+  async decompress(bytes) {
+    try {
+      return await codec.decompress(bytes)
+    } catch (cause) {
+      const isLarge = cause instanceof Error && 'code' in cause && cause.code === 'ERR_BUFFER_TOO_LARGE'
+      throw new BatchUnreadable(`${name}: ${isLarge ? TOO_LARGE : messageOf(cause)}`)
+    }
+  },
+})
 
 /** Kafka's Java clients put snappy in the framing of snappy-java: 16 bytes of head, then length and block, repeated. */
 const XERIAL = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0])
@@ -62,12 +79,12 @@ export const lz4Bound = (frame: Buffer): number => {
 
 const bounded = { maxOutputLength: MAX_BATCH_BYTES }
 
-export const gzipCodec: Codec = {
+const gzipCodec: Codec = {
   compress: promisify<Buffer, Buffer>(gzip),
   decompress: (bytes) => promisify(gunzip)(bytes, bounded),
 }
 
-export const zstdCodec: Codec = {
+const zstdCodec: Codec = {
   compress: promisify<Buffer, Buffer>(zstdCompress),
   decompress: (bytes) => promisify(zstdDecompress)(bytes, bounded),
 }
@@ -77,26 +94,26 @@ export const loadCodecs = async () => {
   const snappy = await import('snappy')
   const lz4 = await import('lz4-napi')
   return {
-    gzip: gzipCodec,
-    zstd: zstdCodec,
-    snappy: {
+    gzip: guarded('gzip', gzipCodec),
+    zstd: guarded('zstd', zstdCodec),
+    snappy: guarded('snappy', {
       compress: (bytes) => snappy.compress(bytes),
       async decompress(bytes) {
         const blocks = snappyBlocks(bytes)
         const length = blocks.reduce((sum, block) => sum + snappyLength(block), 0)
-        if (length > MAX_BATCH_BYTES) throw tooLarge(length)
+        if (length > MAX_BATCH_BYTES) throw new Error(TOO_LARGE)
         return Buffer.concat(
           await Promise.all(blocks.map(async (block) => Buffer.from(await snappy.uncompress(block)))),
         )
       },
-    },
-    lz4: {
+    }),
+    lz4: guarded('lz4', {
       compress: (bytes) => lz4.compressFrame(bytes),
       async decompress(bytes) {
         const bound = lz4Bound(bytes)
-        if (bound > MAX_BATCH_BYTES) throw tooLarge(bound)
+        if (bound > MAX_BATCH_BYTES) throw new Error(TOO_LARGE)
         return lz4.decompressFrame(bytes)
       },
-    },
+    }),
   } as const satisfies Readonly<Record<string, Codec>>
 }

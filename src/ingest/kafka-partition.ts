@@ -17,6 +17,8 @@ export interface Partition {
   strayedTo: string | undefined
   /** Behind records that nobody is shown (aborted, or marks of transactions), which follow a place that strayed. */
   hidden: bigint | undefined
+  /** Batches that were opened while one is searched that cannot be. */
+  opened: number
   /** `next` when retention was first seen to have passed it. */
   passed: bigint | undefined
   /** End of the partition when it was looked at. */
@@ -37,6 +39,7 @@ export const newPartition = (topic: string, number: number): Partition => ({
   strayed: 0,
   strayedTo: undefined,
   hidden: undefined,
+  opened: 0,
   passed: undefined,
   high: 0n,
   until: undefined,

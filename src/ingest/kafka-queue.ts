@@ -18,8 +18,8 @@ export interface ParcelQueue {
 /** Eight fetches of a full partition: enough to read while a batch is judged. */
 const MAX_BYTES = 8 * 1024 * 1024
 
-/** Of a message beside its own bytes, in memory. */
-const MESSAGE_BYTES = 200
+/** Of a message beside its own bytes, in memory: measured, about. */
+const MESSAGE_BYTES = 600
 const NOTHING = Buffer.alloc(0)
 
 /** Headers and keys are not read, but take memory as well. */

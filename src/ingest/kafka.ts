@@ -11,10 +11,21 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, Batch, Consumer, EachBatchPayload, Kafka } from 'kafkajs'
 import { messageOf } from '../model/error.ts'
 import type { Piece, Position, Source } from '../pipeline/ports.ts'
-import { explained, type KafkaAccess, openKafka } from './kafka-client.ts'
+import { seldom } from '../telemetry/seldom.ts'
+import {
+  consumerSettings,
+  explained,
+  hangUp,
+  type KafkaAccess,
+  openKafka,
+  rootOf,
+  within,
+} from './kafka-client.ts'
+import { BatchUnreadable } from './kafka-codecs.ts'
 import { acknowledgments, begin, rangesOf } from './kafka-offsets.ts'
 import { gapOf, newPartition, type Partition, type Range } from './kafka-partition.ts'
 import { parcelOf, parcelQueue } from './kafka-queue.ts'
+import { clear, isCleared, ONE_BATCH_BYTES, startSearch, suspectOf } from './kafka-search.ts'
 
 export interface KafkaOptions extends KafkaAccess {
   readonly feed_id: string
@@ -39,22 +50,6 @@ const FIRST_WAIT_MS = 1000
 const MAX_WAIT_MS = 10_000
 /** A graceful stop has ten seconds for everything (architecture.md section 8). */
 const COMMIT_MS = 3000
-const LEAVE_MS = 4000
-
-/**
- * A member that was killed holds the others up for the session, so it is short (measured: with the defaults of
- * kafkajs they stood still for a minute). Fetches stay small enough to be held together with the queue.
- */
-export const consumerSettings = {
-  sessionTimeout: 6000,
-  rebalanceTimeout: 10_000,
-  heartbeatInterval: 1000,
-  maxWaitTimeInMs: 100,
-  maxBytesPerPartition: 1024 * 1024,
-  maxBytes: 4 * 1024 * 1024,
-  allowAutoTopicCreation: false,
-  readUncommitted: false,
-}
 
 interface Session {
   readonly consumer: Consumer
@@ -64,31 +59,16 @@ interface Session {
   joined: boolean
 }
 
-/** Resolves when it is done or the time is over. */
-const within = (ms: number, work: Promise<unknown>) =>
-  Promise.race([work, sleep(ms, undefined, { ref: false })])
-
 export const kafkaSource = (options: KafkaOptions): Source => {
   const { topics, group, onNotice, onAlarm } = options
   const partitions = new Map<string, Partition>()
   const acknowledged = acknowledgments()
   let session: Session | undefined
 
-  const told = new Map<string, number>()
-  const tell = (how: (text: string) => void, text: string) => {
-    if (Date.now() - (told.get(text) ?? 0) < REPEAT_MS) return
-    told.set(text, Date.now())
-    how(text)
-  }
+  const tell = seldom(REPEAT_MS)
   const trouble = (cause: unknown) => tell(onNotice, `${explained(cause)}; it is tried again`)
 
-  const commit = async () => {
-    if (session !== undefined) await acknowledged.commit(session.consumer, session.assigned)
-  }
-
-  const hangUp = async ({ consumer, admin }: Session) => {
-    await within(LEAVE_MS, Promise.allSettled([consumer.disconnect(), admin.disconnect()]))
-  }
+  const commit = async () => session && acknowledged.commit(session.consumer, session.assigned)
 
   const read = async (
     known: (place: string) => Position | undefined,
@@ -103,6 +83,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
     stopped.catch(() => {}) // whoever waits for it has it
     let news = () => {}
     let waitMs = FIRST_WAIT_MS
+    let isSearching = false
     const queue = parcelQueue(take, stop, () => {
       flow()
       if (!options.follow && queue.empty) news()
@@ -115,8 +96,11 @@ export const kafkaSource = (options: KafkaOptions): Source => {
 
     /** Pauses and resumes what should be. */
     const flow = () => {
-      for (const one of session?.assigned.values() ?? []) {
-        const should = one.placed && one.stopped === undefined && !queue.full && !stop.aborted
+      const all = session?.assigned.values() ?? []
+      const alone = isSearching ? suspectOf(partitions.values()) : undefined
+      for (const one of all) {
+        const mayRead = one.placed && one.stopped === undefined && (!isSearching || one === alone)
+        const should = mayRead && !queue.full && !stop.aborted
         if (should === one.flowing) continue
         one.flowing = should
         session?.consumer[should ? 'resume' : 'pause']([{ topic: one.topic, partitions: [one.number] }])
@@ -161,11 +145,12 @@ export const kafkaSource = (options: KafkaOptions): Source => {
           if (range !== undefined) examine(one, range)
         }
       }
-      flow()
       const all = [...assigned.values()]
-      if (!queue.empty) return
       const isRead = (one: Partition, end = one.high) =>
         one.placed && one.next !== undefined && one.next >= end
+      if (isSearching) for (const one of all) if (isRead(one)) clear(one, true)
+      flow()
+      if (!queue.empty) return
       if (all.length > 0 && all.every((one) => one.stopped === undefined && isRead(one))) queue.put('idle')
       if (options.follow || !all.every((one) => one.stopped !== undefined || isRead(one, one.until))) return
       while (!queue.empty && !stop.aborted) await sleep(10)
@@ -185,8 +170,8 @@ export const kafkaSource = (options: KafkaOptions): Source => {
       )
       own.joined = true
       waitMs = FIRST_WAIT_MS
+      for (const one of before.values()) if (!own.assigned.has(one.keep)) one.placed = false
       for (const one of own.assigned.values()) {
-        if (!before.has(one.keep)) one.placed = false
         if (one.placed)
           own.consumer.seek({ topic: one.topic, partition: one.number, offset: String(one.next) })
       }
@@ -209,6 +194,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
         return news()
       }
       one.strayed = 0
+      clear(one)
       put(one, batch.messages, BigInt(batch.lastOffset()) + 1n)
       resolveOffset(batch.messages.at(-1)?.offset ?? batch.lastOffset())
       flow()
@@ -219,6 +205,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
       const one = partitions.get(keep)
       if (one === undefined || !isOurs(one)) return
       const next = BigInt(last) + 1n
+      clear(one)
       if (first === String(one.next)) return put(one, [], next)
       Object.assign(one, { placed: false, hidden: next })
       flow()
@@ -227,7 +214,8 @@ export const kafkaSource = (options: KafkaOptions): Source => {
 
     /** One membership of the group, from connecting to a failure. @throws what ended it */
     const serve = async (kafka: Kafka) => {
-      const consumer = kafka.consumer({ groupId: group, ...consumerSettings })
+      const least = isSearching && { maxBytesPerPartition: ONE_BATCH_BYTES }
+      const consumer = kafka.consumer({ groupId: group, ...consumerSettings, ...least })
       const own: Session = { consumer, admin: kafka.admin(), assigned: new Map(), joined: false }
       for (const one of partitions.values()) Object.assign(one, { placed: false, flowing: undefined })
       session = own
@@ -247,26 +235,42 @@ export const kafkaSource = (options: KafkaOptions): Source => {
         await during(Promise.all([consumer.connect(), own.admin.connect()]))
         await during(consumer.subscribe({ topics: [...topics], fromBeginning: true }))
         await during(consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch }))
-        while (!stop.aborted) {
+        while (!stop.aborted && !(isSearching && own.joined && isCleared(own.assigned.values()))) {
           const rang = new Promise<void>((resolve) => {
             news = resolve
           })
           await during(look().then(commit).catch(trouble))
           await during(Promise.race([rang, sleep(LOOK_MS, undefined, { signal: stop })]))
         }
+        if (stop.aborted) return
+        session = undefined
+        await hangUp(own.consumer, own.admin)
       } catch (cause) {
         if (stop.aborted) return // what was taken will still be settled
         session = undefined
-        await hangUp(own)
+        await hangUp(own.consumer, own.admin)
         throw cause
       }
+    }
+
+    const onUnreadable = (reason: string) => {
+      const one = isSearching ? suspectOf(partitions.values()) : undefined
+      isSearching = one === undefined
+      if (one === undefined) return startSearch(partitions.values())
+      one.stopped = `${one.keep}: the batch at offset ${one.next} cannot be opened (${reason}); the partition stands: remove the batch from the topic, for example with kafka-delete-records, and start again`
+      tell(onAlarm, one.stopped)
     }
 
     const serveAlways = async () => {
       while (!stop.aborted) {
         try {
           await serve(await openKafka(options))
+          isSearching = false
         } catch (cause) {
+          if (rootOf(cause) instanceof BatchUnreadable) {
+            onUnreadable(messageOf(rootOf(cause)))
+            continue
+          }
           trouble(cause)
           await sleep(waitMs, undefined, { signal: stop }).catch(() => {}) // the loop looks itself
           waitMs = Math.min(waitMs * 2, MAX_WAIT_MS)
@@ -289,7 +293,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
       await within(COMMIT_MS, commit()).catch((cause) =>
         onNotice(`offsets are not acknowledged: ${messageOf(cause)}`),
       )
-      await hangUp(session)
+      await hangUp(session.consumer, session.admin)
       session = undefined
     },
   }

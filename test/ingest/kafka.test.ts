@@ -97,7 +97,7 @@ describe('what is compressed', () => {
     const codecs = await loadCodecs()
     const bomb = bombs[name]?.() ?? Buffer.alloc(0)
     expect(bomb.length).toBeLessThan(MIB * 2)
-    await expect(codecs[name].decompress(bomb)).rejects.toThrow(/larger than|more than|Cannot create/)
+    await expect(codecs[name].decompress(bomb)).rejects.toThrow(`${name}: it becomes more than`)
   })
 
   test.each(['gzip', 'zstd', 'snappy', 'lz4'] as const)('%s that is broken is a failure', async (name) => {

@@ -335,6 +335,41 @@ describe.skipIf(noKafka !== undefined)(`Kafka${noKafka ? `: ${noKafka}` : ''}`, 
     })
   })
 
+  test('a batch that cannot be opened is found, and stops its partition alone', async () => {
+    const topic = await broker.topic(3)
+    const gzip = 1 as CompressionTypes
+    await send(topic, 0, numbered(0, 2))
+    await send(topic, 1, numbered(10, 12))
+    await send(topic, 2, numbered(20, 22))
+    const bomb = Buffer.alloc(70 * 1024 * 1024)
+    await producer.send({ topic, compression: gzip, messages: [{ partition: 1, value: bomb }] })
+    await send(topic, 1, numbered(12, 14))
+    const one = read(topic)
+    await eventually('the others are read', () => one.texts().length === 6)
+    await send(topic, 0, numbered(2, 4))
+    await send(topic, 2, numbered(22, 24))
+    await eventually('it is told', () => one.alarms.length > 0)
+    await eventually('they are read on', () => one.texts().length === 10)
+    await one.stop()
+    expect(one.texts(`${topic}/0`)).toEqual(numbered(0, 4))
+    expect(one.texts(`${topic}/1`)).toEqual(numbered(10, 12))
+    expect(one.texts(`${topic}/2`)).toEqual(numbered(20, 24))
+    expect(one.alarms).toEqual([
+      `${topic}/1: the batch at offset 2 cannot be opened (gzip: it becomes more than 67108864 bytes); the partition stands: remove the batch from the topic, for example with kafka-delete-records, and start again`,
+    ])
+    await withAdmin(async (admin) => {
+      await admin.fetchTopicOffsets(topic) // it must know the topic before
+      await admin.deleteTopicRecords({ topic, partitions: [{ partition: 1, offset: '3' }] })
+    })
+    const next = read(topic, { known: one.positions, on_gap: 'continue' })
+    await eventually('the rest is read', () => next.texts().length === 2)
+    await next.stop()
+    expect(next.texts()).toEqual(numbered(12, 14))
+    expect(next.alarms).toEqual([
+      `${topic}/1: offsets 2..2 (one record) were removed before they were read; it goes on at 3`,
+    ])
+  })
+
   test('a broker that is killed and comes back is waited for', async () => {
     const own = await startKafka()
     try {
