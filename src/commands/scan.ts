@@ -3,13 +3,13 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { loadConfig } from '../config/config.ts'
 import { loadDetectors } from '../config/detectors.ts'
-import { loadKnowledge } from '../config/knowledge.ts'
+import { learn } from '../config/knowledge.ts'
 import { packageVersion } from '../config/paths.ts'
 import { type LineWriter, ndjsonFile } from '../forward/ndjson.ts'
 import { findFiles } from '../ingest/files.ts'
 import { temporaryFolder } from '../journal/sorted-runs.ts'
 import type { Alert } from '../model/alert.ts'
-import { KeytrailError } from '../model/error.ts'
+import { KeytrailError, messageOf } from '../model/error.ts'
 import { type Criticality, criticalities } from '../model/operations.ts'
 import type { RejectReason, SkipReason } from '../model/outcome.ts'
 import type { FileResult, ScanReport, Summary } from '../model/summary.ts'
@@ -168,6 +168,8 @@ export const scan = async (
   const saved = options.save ? openSaved(warn) : undefined
   if (options.report !== undefined) writeText(options.report, '')
 
+  const learned = learn(config)
+  const settings = { ...config, ingest_path: learned.ingest_path }
   const meter = progress(process.stderr, options.quiet)
   let temporary: ReturnType<typeof temporaryFolder> | undefined
   try {
@@ -178,7 +180,7 @@ export const scan = async (
     const read = await readAll(
       found,
       {
-        settings: config,
+        settings,
         format: options.format,
         strict: options.strict,
         received: new Date().toISOString(),
@@ -196,7 +198,7 @@ export const scan = async (
     let worst = -1
     const lives = timelines()
     const judging = judge(
-      recordNormalizer(config, options.format, loadKnowledge(config.knowledge).known),
+      recordNormalizer(settings, options.format, learned.known, learned.locate),
       detectors,
       (alert) => {
         byDetector.set(alert.detector.id, (byDetector.get(alert.detector.id) ?? 0) + 1)
@@ -215,6 +217,10 @@ export const scan = async (
         events?.write(JSON.stringify(event))
         lives.add(event, at)
       },
+      (detector, cause, last) =>
+        warn(
+          `detector ${detector} failed on an event: ${messageOf(cause)}${last ? '; it is left out from here on' : ''}`,
+        ),
     )
     let count = 0
     for (const one of merge(read.runs)) {

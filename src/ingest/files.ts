@@ -15,7 +15,15 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { Readable, type Transform } from 'node:stream'
-import { constants, createGunzip, createZstdDecompress, gunzipSync, zstdDecompressSync } from 'node:zlib'
+import { promisify } from 'node:util'
+import {
+  constants,
+  createGunzip,
+  createZstdDecompress,
+  gunzip,
+  type ZlibOptions,
+  zstdDecompressSync,
+} from 'node:zlib'
 import type { FileFailReason } from '../model/outcome.ts'
 
 export interface InputFile {
@@ -111,14 +119,17 @@ const sizeHint = (bytes: Buffer): number =>
     SMALL_OUTPUT_BYTES,
   )
 
-const readSmall = (path: string): Buffer | undefined => {
+/** In a thread of Node's own: `run` judges in the meantime. */
+const unzip = promisify<Buffer, ZlibOptions, Buffer>(gunzip)
+
+const readSmall = async (path: string): Promise<Buffer | undefined> => {
   const bytes = readFileSync(path)
   const packing = packingOf(bytes)
   if (packing === 'plain') return bytes
   try {
     const out =
       packing === 'gzip'
-        ? gunzipSync(bytes, { ...SMALL_LIMIT, chunkSize: sizeHint(bytes) })
+        ? await unzip(bytes, { ...SMALL_LIMIT, chunkSize: sizeHint(bytes) })
         : unpackFrames(bytes)
     return out.length >= BOMB_BYTES && out.length > BOMB_RATIO * bytes.length ? undefined : out
   } catch {
@@ -170,7 +181,8 @@ const failureOf = (cause: unknown, packed: boolean): ReadFailure => {
 /** May ask to wait before more comes. */
 type Push = (chunk: Buffer) => void | Promise<void>
 
-const stream = async (input: Readable, push: Push): Promise<ReadFailure | undefined> => {
+/** Decompresses what comes, with the checks of a file. @returns the failure, if there was one */
+export const readStream = async (input: Readable, push: Push): Promise<ReadFailure | undefined> => {
   let packing: Packing = 'plain'
   try {
     const chunks = input[Symbol.asyncIterator]() as AsyncIterator<Buffer> // file streams without encoding give buffers
@@ -239,10 +251,10 @@ const stream = async (input: Readable, push: Push): Promise<ReadFailure | undefi
  */
 export const readFile = async (file: InputFile, push: Push, start = 0): Promise<ReadFailure | undefined> => {
   if (file.failure !== undefined) return { reason: 'unreadable', detail: file.failure }
-  if (file.path === '-') return stream(process.stdin, push)
+  if (file.path === '-') return readStream(process.stdin, push)
   try {
     if (start === 0 && file.bytes > 0 && file.bytes <= SMALL_BYTES) {
-      const bytes = readSmall(file.path)
+      const bytes = await readSmall(file.path)
       if (bytes !== undefined) {
         await push(bytes)
         return undefined
@@ -252,5 +264,5 @@ export const readFile = async (file: InputFile, push: Push, start = 0): Promise<
     return failureOf(cause, false)
   }
   const from = start > 0 ? { start } : {} // a pipe knows no places
-  return stream(createReadStream(file.path, { highWaterMark: CHUNK_BYTES, ...from }), push)
+  return readStream(createReadStream(file.path, { highWaterMark: CHUNK_BYTES, ...from }), push)
 }

@@ -3,7 +3,7 @@
  * judging a journal again: nothing but the journal's own content decides.
  */
 import type { Detector, DetectorFacts } from '../detect/definition.ts'
-import { type Engine, engine, type Plan } from '../detect/engine.ts'
+import { type Engine, engine, MAX_FAULTS, type Plan } from '../detect/engine.ts'
 import { noteOf } from '../detect/evidence.ts'
 import { alertOf, begin, witness } from '../detect/opened.ts'
 import { signalId } from '../detect/signal.ts'
@@ -12,6 +12,7 @@ import { messageOf } from '../model/error.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { printable, sha256 } from '../normalize/text.ts'
 import type { Journal, ListChange, ValueChange } from './ports.ts'
+import { sessions } from './sessions.ts'
 import { CachedState } from './state-cache.ts'
 
 const MINUTE_MS = 60_000
@@ -27,8 +28,6 @@ const MIN_LATENESS_MS = 5 * MINUTE_MS
 const CLOCK_TOLERANCE_MS = 5 * MINUTE_MS
 /** A bucket may change for so long behind its end. */
 const FINALIZE_MS = 24 * 60 * MINUTE_MS
-/** A rule that throws so often is disabled. */
-const MAX_FAULTS = 5
 const FOR_EVER = Number.MAX_SAFE_INTEGER
 
 /** A detector of our own: what it says of another one. */
@@ -39,7 +38,7 @@ const disabledFacts: DetectorFacts = {
   title: 'Detector disabled after repeated faults',
   description: 'A rule threw again and again. The others go on; what it would have found is not found.',
   severity: 'high',
-  raise: undefined,
+  raise: [],
   experimental: false,
   author: undefined,
   license: undefined,
@@ -115,6 +114,7 @@ export const judging = (
   onNotice: (text: string) => void,
 ): Judging => {
   const state = new CachedState()
+  const signIns = sessions(state)
   const faults = new Map<string, number>()
   const disabled = new Set<string>()
   let current = detectors
@@ -176,6 +176,9 @@ export const judging = (
       const due = journal.due(newest - MIN_LATENESS_MS)
       due.catch(() => {}) // awaited below, unless the journal fails before that
       state.wants.value(MARKS)
+      for (const { event } of entries) signIns.needs(event, state.wants)
+      await fetchMissing()
+      for (const { event, at } of entries) signIns.fold(event, at)
       const plans: (readonly Plan[])[] = entries.map(({ event, at }) => {
         const found = detecting.match(event, at)
         for (const plan of found) plan.needs(state.wants)
