@@ -19,6 +19,7 @@ await source.read(
     bytes += piece.bytes.length
   },
   new AbortController().signal,
+  async () => undefined,
 )
 await source.close?.()
 measured.wall = last - (began ?? last)

@@ -2,6 +2,7 @@
 import { readSecret, Secret } from '../config/secrets.ts'
 import { followFiles } from '../ingest/follow.ts'
 import { kafkaSource } from '../ingest/kafka.ts'
+import { s3Source } from '../ingest/s3-sqs.ts'
 import type { SourceConfig } from '../model/config.ts'
 import { KeytrailError } from '../model/error.ts'
 import type { Source } from '../pipeline/ports.ts'
@@ -39,5 +40,7 @@ export const sourceOf = (
       })
     case 'kafka':
       return kafkaSource({ ...source, feed_id, follow, secretOf, onNotice, onAlarm })
+    case 's3':
+      return s3Source({ ...source, feed_id, follow, onNotice })
   }
 }

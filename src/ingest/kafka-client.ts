@@ -4,6 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type ConnectionOptions, rootCertificates } from 'node:tls'
 import type { Kafka, KafkaConfig, SASLOptions } from 'kafkajs'
 import { KeytrailError, messageOf } from '../model/error.ts'
+import type { AwsRole } from '../model/setting.ts'
+import { awsClient } from './aws.ts'
 import { loadCodecs } from './kafka-codecs.ts'
 
 export type KafkaSasl =
@@ -19,7 +21,7 @@ export type KafkaSasl =
       readonly secret: string
       readonly scope?: string | undefined
     }
-  | { readonly mechanism: 'aws'; readonly region: string; readonly role?: string | undefined }
+  | { readonly mechanism: 'aws'; readonly region: string; readonly role?: AwsRole | undefined }
 
 export interface KafkaAccess {
   readonly brokers: readonly string[]
@@ -86,7 +88,8 @@ const tokenOf = (
   }
 }
 
-const saslOf = async ({ sasl, secretOf }: KafkaAccess): Promise<SASLOptions | undefined> => {
+/** @throws KeytrailError when a secret is missing */
+export const saslOf = async ({ sasl, secretOf }: KafkaAccess): Promise<SASLOptions | undefined> => {
   switch (sasl?.mechanism) {
     case undefined:
       return undefined
@@ -97,15 +100,18 @@ const saslOf = async ({ sasl, secretOf }: KafkaAccess): Promise<SASLOptions | un
     case 'oauthbearer':
       return { mechanism: 'oauthbearer', oauthBearerProvider: tokenOf(sasl, secretOf(sasl.secret)) }
     case 'aws': {
-      const { generateAuthToken, generateAuthTokenFromRole } = await import('aws-msk-iam-sasl-signer-js')
-      const { region, role } = sasl
+      const signer = await import('aws-msk-iam-sasl-signer-js')
+      const { region, credentials } = await awsClient(sasl)
       return {
         mechanism: 'oauthbearer',
         async oauthBearerProvider() {
           const { token } =
-            role === undefined
-              ? await generateAuthToken({ region })
-              : await generateAuthTokenFromRole({ region, awsRoleArn: role })
+            credentials === undefined
+              ? await signer.generateAuthToken({ region })
+              : await signer.generateAuthTokenFromCredentialsProvider({
+                  region,
+                  awsCredentialsProvider: credentials,
+                })
           return { value: token }
         },
       }

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { loadConfig } from '../../src/config/config.ts'
+import { saslOf } from '../../src/ingest/kafka-client.ts'
 import { loadCodecs, lz4Bound } from '../../src/ingest/kafka-codecs.ts'
 import { beginningOf, gapOf, newPartition, type Partition } from '../../src/ingest/kafka-partition.ts'
 import { sourceConfig } from '../../src/model/sources.ts'
@@ -132,6 +133,22 @@ describe('what is compressed', () => {
   })
 })
 
+/** The mechanism AWS_MSK_IAM: a signed URL of the action kafka-cluster:Connect, in base64url. */
+test('the token for Amazon MSK is signed for the region, with the credentials of the environment', async () => {
+  process.env['AWS_ACCESS_KEY_ID'] = 'AKIAIOSFODNN7EXAMPLE'
+  process.env['AWS_SECRET_ACCESS_KEY'] = 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY'
+  const sasl = { mechanism: 'aws', region: 'eu-central-1' } as const
+  const options = await saslOf({ brokers: [], sasl, secretOf: (name) => name })
+  if (options?.mechanism !== 'oauthbearer') throw new Error('MSK takes OAUTHBEARER')
+  const url = new URL(Buffer.from((await options.oauthBearerProvider()).value, 'base64url').toString())
+  expect(url.host).toBe('kafka.eu-central-1.amazonaws.com')
+  expect(url.searchParams.get('Action')).toBe('kafka-cluster:Connect')
+  expect(url.searchParams.get('X-Amz-Credential')).toMatch(
+    /^AKIAIOSFODNN7EXAMPLE\/\d{8}\/eu-central-1\/kafka-cluster\/aws4_request$/,
+  )
+  expect(url.searchParams.get('X-Amz-Signature')).toMatch(/^[0-9a-f]{64}$/)
+})
+
 describe('configuration', () => {
   const good = {
     type: 'kafka',
@@ -155,6 +172,7 @@ describe('configuration', () => {
     ['a password that is written', { tls: {}, sasl: { ...plain, password: 'x' } }, ['sasl', 'password']],
     ['no such mechanism', { tls: {}, sasl: { ...plain, mechanism: 'gssapi' } }, ['sasl', 'mechanism']],
     ['a certificate without its key', { tls: { cert_file: 'a.pem' } }, ['tls']],
+    ['no such region', { tls: {}, sasl: { mechanism: 'aws', region: 'here' } }, ['sasl', 'region']],
     ['Amazon MSK', { tls: {}, sasl: { mechanism: 'aws', region: 'eu-central-1' } }, undefined],
   ])('%s', (_, change, path) => {
     expect(sourceConfig.safeParse({ ...good, ...change }).error?.issues[0]?.path).toEqual(path)

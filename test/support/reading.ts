@@ -44,7 +44,12 @@ export const reading = (source: Source, known: ReadonlyMap<string, Position> = n
     await piece.settle?.()
   }
   const ended = source
-    .read((place) => known.get(place), take, stopping.signal)
+    .read(
+      (place) => known.get(place),
+      take,
+      stopping.signal,
+      async () => undefined,
+    )
     .finally(() => source.close?.())
   ended.catch(() => {}) // the test awaits it
   return {
