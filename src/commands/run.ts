@@ -139,7 +139,11 @@ export const run = (options: RunOptions, signal: AbortSignal): Promise<number> =
     )
   const sources = (log: Log) =>
     Object.entries(config.sources).map(([feed, one]) =>
-      sourceOf(feed, one, { follow: !options.once, onNotice: (text) => log.warn(text, { feed }) }),
+      sourceOf(feed, one, {
+        follow: !options.once,
+        onNotice: (text) => log.warn(text, { feed }),
+        onAlarm: (text) => log.error(text, { feed }),
+      }),
     )
   return judgeAndForward({ path: options.config, config, sources }, signal)
 }
