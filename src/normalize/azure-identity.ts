@@ -3,8 +3,10 @@
  * Claims: Microsoft identity platform, "Access token claims reference".
  */
 import type { KeyEvent } from '../model/event.ts'
-import { embedded, fieldsOf, fold } from './azure-record.ts'
+import { memo } from '../model/memo.ts'
+import { fieldsOf } from './azure-record.ts'
 import { isObject, type Json, string, strings } from './json.ts'
+import { embedded, fold, type Members } from './members.ts'
 import { type Cuts, field, utcFromMillis } from './text.ts'
 
 type Actor = KeyEvent['actor']
@@ -33,13 +35,18 @@ export const isFirstParty = (appid: string | undefined): boolean =>
   appid !== undefined && firstParty.has(appid.toLowerCase())
 
 const MAX_CLAIM_DEPTH = 4
+/** Tokens have a few dozen; what hostile records bring beyond is forgotten. */
+const MAX_CLAIM_NAMES = 1000
 
 /** `http://…/claims/upn`, `http_…_claims_upn` and `upn` are one claim; Managed HSM nests them further. */
-const claimName = (name: string): string =>
-  (name.split(/[/.]/).at(-1) ?? '')
-    .replaceAll('_', '')
-    .toLowerCase()
-    .replace(/^http.*claims/, '')
+const claimName = memo(
+  (name: string): string =>
+    (name.split(/[/.]/).at(-1) ?? '')
+      .replaceAll('_', '')
+      .toLowerCase()
+      .replace(/^http.*claims/, ''),
+  MAX_CLAIM_NAMES,
+)
 
 const collect = (from: Json, into: Json, depth: number) => {
   for (const name of Object.keys(from)) {
@@ -50,16 +57,22 @@ const collect = (from: Json, into: Json, depth: number) => {
   }
 }
 
+/** Managed HSM writes a text as identity, which may hold the claims themselves. */
+const bare = (identity: Members): Json => {
+  const members: Json = Object.create(null)
+  for (const name of identity.names) if (name !== 'authorization') members[name] = identity.at(name)
+  return members
+}
+
 /** The claims under their short names. */
-export const claimsOf = (top: Json): Json => {
+export const claimsOf = (top: Members): Json => {
   const claims: Json = Object.create(null)
-  const identity = fold(top['identity'])
-  const { authorization: _, ...bare } = identity // Managed HSM writes a text, which may hold the claims themselves
-  const given = embedded(identity['claim'] ?? identity['claims'] ?? top['claims'] ?? bare)
+  const identity = fold(top.at('identity'))
+  const given = embedded(identity.at('claim') ?? identity.at('claims') ?? top.at('claims') ?? bare(identity))
   if (isObject(given)) collect(given, claims, 0)
-  for (const name of Object.keys(top)) // columns of AzureDiagnostics
-    if (name.startsWith('identityclaim') && typeof top[name] === 'string')
-      claims[claimName(name.slice('identityclaim'.length))] ??= top[name]
+  for (const name of top.names) // columns of AzureDiagnostics
+    if (name.startsWith('identityclaim') && typeof top.at(name) === 'string')
+      claims[claimName(name.slice('identityclaim'.length))] ??= top.at(name)
   return claims
 }
 
