@@ -48,8 +48,10 @@ const words = (value: unknown): string => strings(embedded(value)).join(',')
 
 /** One access policy, as `keys:get,list;secrets:get`; nested or as columns with one prefix. */
 const policyBinding = (policy: Members, prefix: string, action: string): Binding[] => {
-  const at = (...path: readonly string[]) =>
-    prefix === '' ? dig(policy, ...path) : dig(policy, prefix, ...path)
+  const at = (first: string, second?: string) => {
+    if (prefix !== '') return dig(policy, prefix, first, second)
+    return second === undefined ? policy.at(first) : dig(policy, first, second)
+  }
   const member = string(at('objectid'))
   const role = ['keys', 'secrets', 'certificates', 'storage']
     .map((kind) => [kind, words(at('permissions', kind))])

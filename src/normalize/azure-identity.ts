@@ -3,7 +3,7 @@
  * Claims: Microsoft identity platform, "Access token claims reference".
  */
 import type { KeyEvent } from '../model/event.ts'
-import { memo } from '../model/memo.ts'
+import { memoText } from '../model/memo.ts'
 import { fieldsOf } from './azure-record.ts'
 import { isObject, type Json, string, strings } from './json.ts'
 import { embedded, fold, type Members } from './members.ts'
@@ -39,7 +39,7 @@ const MAX_CLAIM_DEPTH = 4
 const MAX_CLAIM_NAMES = 1000
 
 /** `http://…/claims/upn`, `http_…_claims_upn` and `upn` are one claim; Managed HSM nests them further. */
-const claimName = memo(
+const claimName = memoText(
   (name: string): string =>
     (name.split(/[/.]/).at(-1) ?? '')
       .replaceAll('_', '')

@@ -184,11 +184,10 @@ export interface Found {
 
 /** @param hsm the record is of a Managed HSM */
 export const vaultMapping = (native: string, hsm: boolean, uri: string | undefined): Found => {
-  const path = pathOf(uri)
   if (hsm) {
     const rule = hsmRules.find(([test]) => test.test(native))?.[1]
     if (rule !== undefined) {
-      const proxied = /^EkmProxyOperation/i.test(native) && /\/wrap/.test(path)
+      const proxied = /^EkmProxyOperation/i.test(native) && /\/wrap/.test(pathOf(uri))
       return {
         mapping: proxied ? as('wrap', 'ekm_connection', { criticality: 'medium' }) : rule,
         listed: true,
@@ -198,6 +197,7 @@ export const vaultMapping = (native: string, hsm: boolean, uri: string | undefin
   const named = entry(vaultOperations, native) ?? (/^KeyRelease/i.test(native) ? release : undefined)
   if (named !== undefined) return { mapping: named, listed: true }
   const read = anyRead.test(native)
+  const path = pathOf(uri)
   const verb = PATH_VERB.exec(path)?.[1] ?? ''
   const below = !read && (hsm || verb === 'release') ? verbOf('key', verb) : undefined
   if (below !== undefined) return { mapping: below, listed: true }

@@ -4,6 +4,7 @@
  * type, or tables of their own), the Activity log of REST (`{ value, localizedValue }`) and of the SDK
  * (`snake_case`). Shapes: Azure Monitor, "Common and service-specific schemas for Azure resource logs".
  */
+import { memoText } from '../model/memo.ts'
 import { type Json, list, string } from './json.ts'
 import { embedded, fold, type Members, over } from './members.ts'
 import { type Cuts, field } from './text.ts'
@@ -33,11 +34,18 @@ export const view = (record: Json): View => {
 export const operationOf = (top: Members): string | undefined =>
   string(top.at('operationnamevalue')) ?? string(top.at('operationname'))
 
-export const resourceOf = (top: Members): string =>
-  (string(top.at('resourceid')) ?? string(top.at('resourceuri')) ?? '').toLowerCase().replace(/\/+$/, '')
+const MAX_RESOURCES = 10_000
 
-const SUBSCRIPTION = /^\/subscriptions\/([^/]+)/
-export const subscriptionOf = (resource: string): string | undefined => SUBSCRIPTION.exec(resource)?.[1]
+/** One spelling of a resource. */
+const canonicalResource = memoText((written) => written.toLowerCase().replace(/\/+$/, ''), MAX_RESOURCES)
+
+export const resourceOf = (top: Members): string =>
+  canonicalResource(string(top.at('resourceid')) ?? string(top.at('resourceuri')) ?? '')
+
+export const subscriptionOf = memoText(
+  (resource) => /^\/subscriptions\/([^/]+)/.exec(resource)?.[1],
+  MAX_RESOURCES,
+)
 
 export interface ObjectUri {
   readonly id: string

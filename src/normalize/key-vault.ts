@@ -3,6 +3,7 @@
  * logging, and the columns of AZKVAuditLogs.
  */
 import type { KeyEvent } from '../model/event.ts'
+import { memoText } from '../model/memo.ts'
 import { type Change, changed, settingsOf, vaultChange } from './azure-change.ts'
 import { assemble, keyOf, networkOf, timeOf } from './azure-event.ts'
 import { type Caller, claimsOf, crossesTenants, identify } from './azure-identity.ts'
@@ -20,32 +21,38 @@ const RESOURCE =
 const CATEGORIES = /^(auditevent|azurepolicyevaluationdetails|hsmserviceoperations)$/i
 const TABLES = /^(azkvauditlogs|azkvpolicyevaluationdetailslogs|cloudhsmserviceoperationauditlogs)$/i
 
+const MAX_VAULTS = 10_000
+
+/** Which service a resource belongs to; `null` = none of these. */
+const serviceOf = memoText((resource) => {
+  if (!RESOURCE.test(resource)) return null
+  if (resource.includes('/managedhsms/')) return 'azure_managed_hsm'
+  return resource.includes('/cloudhsmclusters/') ? 'azure_cloud_hsm' : 'azure_key_vault'
+}, MAX_VAULTS)
+
 const recognizes = (value: unknown): boolean => {
   if (!isObject(value)) return false
   const { top } = view(value)
   const name = operationOf(top)
-  if (name === undefined || !RESOURCE.test(resourceOf(top))) return false
+  if (name === undefined || serviceOf(resourceOf(top)) === null) return false
   return CATEGORIES.test(string(top.at('category')) ?? '') || TABLES.test(string(top.at('type')) ?? '')
 }
-
-const serviceOf = (resource: string) =>
-  resource.includes('/managedhsms/')
-    ? 'azure_managed_hsm'
-    : resource.includes('/cloudhsmclusters/')
-      ? 'azure_cloud_hsm'
-      : 'azure_key_vault'
 
 /** Written by the service about itself, without a caller. */
 const isInternal = (native: string) => native.endsWith('EventGridNotification') || native === 'KeyRotateIfDue'
 
-const checks = ['isAccessPolicyMatch', 'isRbacAuthorized', 'isAddressAuthorized', 'appliedAssignmentId']
+const checks = ['isAccessPolicyMatch', 'isRbacAuthorized', 'isAddressAuthorized', 'appliedAssignmentId'].map(
+  (name) => [name, name.toLowerCase()] as const,
+)
 
 /** What the decision rests on, as far as the record says. */
 const basisOf = (all: Members, cuts: Cuts): KeyEvent['auth']['basis'] => {
-  const said = checks
-    .map((name) => [name, scalar(all.at(name.toLowerCase()))])
-    .filter(([, text]) => text !== '')
-  const basis = said.flatMap((pair) => field(pair.join('='), 256, 'auth.basis', cuts) ?? [])
+  const basis: string[] = []
+  for (const [name, member] of checks) {
+    const said = scalar(all.at(member))
+    const text = said === '' ? undefined : field(`${name}=${said}`, 256, 'auth.basis', cuts)
+    if (text !== undefined) basis.push(text)
+  }
   return basis.length > 0 ? basis : undefined
 }
 
@@ -111,8 +118,8 @@ const changeOf = (
 
 const cryptoOf = (all: Members, caller: Caller, mapping: Mapping, cuts: Cuts): KeyEvent['crypto'] => {
   const type = string(dig(all, 'keyproperties', 'type')) ?? string(dig(all, 'keyproperties', 'kty'))
-  const size = dig(all, 'keyproperties', 'size') ?? dig(all, 'keyproperties', 'curve')
-  const spec = type === undefined ? undefined : [type, scalar(size)].filter((one) => one !== '').join('-')
+  const size = () => scalar(dig(all, 'keyproperties', 'size') ?? dig(all, 'keyproperties', 'curve'))
+  const spec = type === undefined ? undefined : [type, size()].filter((one) => one !== '').join('-')
   const level = type === undefined ? undefined : /-HSM$/i.test(type) ? 'HSM' : 'SOFTWARE'
   const sql = mapping.object === 'key' && (caller.workload?.includes('/providers/microsoft.sql/') ?? false)
   const crypto: KeyEvent['crypto'] = {
@@ -132,7 +139,7 @@ const normalize: Format['normalize'] = (value, raw) => {
   if (time === undefined) return rejected('bad_time', 'time is missing or not RFC 3339')
   const native = operationOf(top) ?? ''
   const resource = resourceOf(top)
-  const service = serviceOf(resource)
+  const service = serviceOf(resource) ?? 'azure_key_vault'
   const uri = string(all.at('requesturi'))
   const found = vaultMapping(native, service !== 'azure_key_vault', uri)
   const cuts: Cuts = []

@@ -90,23 +90,35 @@ export const fold = (value: unknown): Members => {
 }
 
 /** A member of a member: nested, or joined to one name as the columns of Log Analytics are. */
-export const dig = (from: Members, ...path: readonly string[]): unknown => {
-  const [first = '', ...rest] = path
-  return rest.reduce<unknown>((value, name) => fold(value).at(name), from.at(first)) ?? from.at(path.join(''))
+export const dig = (from: Members, first: string, second: string, third?: string): unknown => {
+  const inner = fold(from.at(first)).at(second)
+  if (third === undefined) return inner ?? from.at(first + second)
+  return fold(inner).at(third) ?? from.at(first + second + third)
+}
+
+class Over implements Members {
+  readonly #below: Members
+  readonly #above: Members
+
+  constructor(below: Members, above: Members) {
+    this.#below = below
+    this.#above = above
+  }
+
+  at(name: string): unknown {
+    const own = this.#above.at(name)
+    if (own !== undefined && own !== null) return own
+    const under = this.#below.at(name)
+    return under === undefined && this.#above.names.includes(name) ? null : under
+  }
+
+  get names() {
+    return [...new Set([...this.#below.names, ...this.#above.names])]
+  }
 }
 
 /** The members of both; the second counts where both have one. */
-export const over = (below: Members, above: Members): Members => ({
-  at: (name) => {
-    const own = above.at(name)
-    if (own !== undefined && own !== null) return own
-    const under = below.at(name)
-    return under === undefined && above.names.includes(name) ? null : under
-  },
-  get names() {
-    return [...new Set([...below.names, ...above.names])]
-  },
-})
+export const over = (below: Members, above: Members): Members => new Over(below, above)
 
 /** A text, number or switch as text; anything else as no text. Texts from outside may hide objects that have none. */
 export const scalar = (value: unknown): string =>
