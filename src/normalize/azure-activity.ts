@@ -201,8 +201,8 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
   const event = string(top.at('eventname'))
   const native = event !== undefined && eventNames.test(event) ? event : (operationOf(top) ?? '')
   const action = actionOf(native)
-  const row = isActivity(top) ? activityRow(action) : undefined
-  if (row === undefined) return skipped('out_of_scope')
+  const row = isActivity(top) ? activityRow(action) : null
+  if (row === null) return skipped('out_of_scope')
 
   const authorization = fold(top.at('authorization') ?? fold(top.at('identity')).at('authorization'))
   const resource = resourceOf(top) || (string(authorization.at('scope')) ?? '').toLowerCase()

@@ -53,14 +53,14 @@ const normalize: Format['normalize'] = (value, raw) => {
   if (time === undefined) return rejected('bad_time', 'time is missing or not RFC 3339')
   const native = string(all.at('activitydisplayname')) ?? string(top.at('operationname')) ?? ''
   const activity = activityOf(native)
-  const row = kind === 'audit' ? entraRow(activity) : undefined
-  if (kind === 'audit' && row === undefined) return skipped('out_of_scope')
+  const row = kind === 'audit' ? entraRow(activity) : null
+  if (kind === 'audit' && row === null) return skipped('out_of_scope')
 
   const cuts: Cuts = []
   const tenant = tenantOf(seen)
   const directory = resourceOf(top) || `/tenants/${tenant ?? ''}`
   const told =
-    kind === 'audit' && row !== undefined
+    kind === 'audit' && row !== null
       ? audited(seen, native, activity, row, directory, cuts)
       : signedIn(seen, kind === 'audit' ? 'person' : kind, cuts)
   const { party, mapping } = told

@@ -4,6 +4,7 @@
  * Fields: Cloud Audit Logs, google.cloud.audit.AuthenticationInfo.
  */
 import type { KeyEvent } from '../model/event.ts'
+import { memoText } from '../model/memo.ts'
 import { list, string } from './json.ts'
 import { dig, fold, type Members } from './members.ts'
 import { type Cuts, field } from './text.ts'
@@ -22,16 +23,23 @@ const AGENT =
   /^service-\d+@.*gserviceaccount\.com$|@(gcp-sa-[a-z0-9-]+\.iam|cloudservices|system)\.gserviceaccount\.com$/
 const ACCOUNT = /@([a-z0-9.:-]+)\.iam\.gserviceaccount\.com$/
 
+const MAX_CALLERS = 10_000
+const subjectOf = memoText((subject) => {
+  const [, kind = '', rest = ''] = /^(user|serviceAccount|serviceAgent):(.+)$/.exec(subject) ?? []
+  return [kind, rest] as const
+}, MAX_CALLERS)
+const isAgent = memoText((id) => AGENT.test(id.toLowerCase()), MAX_CALLERS)
+const accountOf = memoText((email) => ACCOUNT.exec(email.toLowerCase())?.[1] ?? '', MAX_CALLERS)
+
 /** @param subject `user:…`, `serviceAccount:…`, `principal://…`; @param email as the record names it */
 const partyOf = (subject: string | undefined, email: string | undefined): Party | undefined => {
-  const [, kind = '', rest = ''] = /^(user|serviceAccount|serviceAgent):(.+)$/.exec(subject ?? '') ?? []
+  const [kind, rest] = subjectOf(subject ?? '')
   const mail = email ?? (rest.includes('@') ? rest : undefined)
   const id = mail ?? subject
   if (id === undefined) return undefined
-  const at = id.toLowerCase()
-  if (kind === 'serviceAgent' || AGENT.test(at))
+  if (kind === 'serviceAgent' || isAgent(id))
     return { id, email: mail, type: 'cloud_service', by: 'cloud_service' }
-  if (at.endsWith('gserviceaccount.com')) return { id, email: mail, type: 'service_account', by: 'workload' }
+  if (/gserviceaccount\.com$/i.test(id)) return { id, email: mail, type: 'service_account', by: 'workload' }
   const federated = subject ?? id
   if (federated.includes('/workforcePools/')) return { id, email: mail, type: 'federated_user', by: 'human' }
   if (/\/workloadIdentityPools\/|\.svc\.id\.goog/.test(federated))
@@ -84,7 +92,7 @@ export const googleCaller = (payload: Members, internal: boolean, cuts: Cuts): G
       principal: field(party?.id, 512, 'actor.principal', cuts),
       name: field(party?.email, 256, 'actor.name', cuts),
       type: party?.type ?? (internal ? 'cloud_service' : 'unknown'),
-      account: field(ACCOUNT.exec(party?.email?.toLowerCase() ?? '')?.[1], 128, 'actor.account', cuts),
+      account: field(accountOf(party?.email ?? ''), 128, 'actor.account', cuts),
       credential_id: field(keyName, 128, 'actor.credential_id', cuts),
       credential_type: keyName !== undefined ? 'service_key' : party === undefined ? 'none' : 'unknown',
       on_behalf_of:

@@ -5,6 +5,7 @@
  * Shapes: google.logging.v2.LogEntry, google.cloud.audit.AuditLog.
  */
 import type { KeyEvent } from '../model/event.ts'
+import { memoText } from '../model/memo.ts'
 import { addressClass, addressOf } from './address.ts'
 import { assemble, timeOf } from './azure-event.ts'
 import type { Result } from './azure-outcome.ts'
@@ -18,7 +19,14 @@ import type { Mapping } from './mapping.ts'
 import { dig, fold, type Members, scalar } from './members.ts'
 import { type Cuts, field, sha256 } from './text.ts'
 
-const PLATFORM_LOG = /\/logs\/cloudkms\.googleapis\.com(%2f|\/)cryptokey(version)?_events$/i
+/** Names of logs and methods that are remembered: feeds use a few dozen. */
+const MAX_NAMES = 2000
+const isPlatformLog = memoText(
+  (log) => /\/logs\/cloudkms\.googleapis\.com(%2f|\/)cryptokey(version)?_events$/i.test(log),
+  MAX_NAMES,
+)
+const isSystemLog = memoText((log) => /(%2f|\/)system_event$/i.test(log), MAX_NAMES)
+const lastSegment = memoText((method) => method.toLowerCase().split('.').at(-1) ?? '', MAX_NAMES)
 
 const payloadOf = (top: Members): Members => fold(top.at('protopayload') ?? top.at('jsonpayload'))
 
@@ -159,7 +167,7 @@ const targetOf = (
   }
 }
 
-const logTypeOf = (log: string): KeyEvent['source']['log_type'] => {
+const logTypeOf = memoText((log): KeyEvent['source']['log_type'] => {
   const kind = log
     .split(/%2f|\//i)
     .at(-1)
@@ -167,7 +175,7 @@ const logTypeOf = (log: string): KeyEvent['source']['log_type'] => {
   if (kind === 'data_access') return 'data_access'
   if (kind === 'activity') return 'activity'
   return kind === 'policy' ? 'policy_denied' : 'system_event'
-}
+}, MAX_NAMES)
 
 const networkOf = (payload: Members, by: KeyEvent['initiated_by'], cuts: Cuts): KeyEvent['network'] => {
   const from = fold(payload.at('requestmetadata'))
@@ -200,7 +208,7 @@ interface Meaning extends Method {
 
 /** The method of an audit entry, or the one event in the payload of a platform entry. */
 const meaningOf = (log: string, payload: Members): Meaning | undefined => {
-  if (PLATFORM_LOG.test(log)) {
+  if (isPlatformLog(log)) {
     const name = Object.keys(platformEvents).find((one) => isObject(payload.at(one)))
     const event = entry(platformEvents, name)
     if (name === undefined || event === undefined) return undefined
@@ -239,7 +247,7 @@ const nanos = (time: string): string => {
   return `${seconds}.${fraction.padEnd(9, '0')}Z`
 }
 
-const BIGQUERY_UTC = / UTC$/
+const BIGQUERY_UTC = ' UTC'
 
 const normalize: Format['normalize'] = (value, raw, settings) => {
   if (!isObject(value) || !recognizes(value)) return rejected('unknown_format', 'no entry of Cloud Logging')
@@ -252,20 +260,20 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
   const request = fold(payload.at('request'))
   const written = string(payload.at('resourcename'))?.replace(/^\/\/[^/]+\//, '')
   const resource = named(written ?? byLabels(labels), request)
-  const last = meaning.native.toLowerCase().split('.').at(-1) ?? ''
+  const last = lastSegment(meaning.native)
   const stored = meaning.mapping.object === 'storage' ? storageKeyOf(payload) : undefined
   if (meaning.mapping.object === 'storage' && stored === undefined) return skipped('out_of_scope')
   if (meaning.mapping.ingestPath && !settings.ingest_path.some((one) => resource === one))
     return skipped('outside_ingest_path')
   const at = (name: string) => {
     const given = top.at(name)
-    return typeof given === 'string' ? given.replace(BIGQUERY_UTC, 'Z') : given
+    return typeof given === 'string' && given.endsWith(BIGQUERY_UTC) ? `${given.slice(0, -4)}Z` : given
   }
   const stamped = timeOf(raw, at('timestamp'))
   const time = stamped?.fallback === false ? stamped : timeOf(raw, at('receivetimestamp'))
   if (time === undefined) return rejected('bad_time', 'timestamp is missing or not RFC 3339')
   const cuts: Cuts = []
-  const caller = googleCaller(payload, meaning.platform || /(%2f|\/)system_event$/i.test(log), cuts)
+  const caller = googleCaller(payload, meaning.platform || isSystemLog(log), cuts)
   const operation = fold(top.at('operation'))
   const result = signInResult(last, resultOf(meaning.status, operation, cuts))
   const told = googleTold(meaning.mapping, last, payload, cuts)
