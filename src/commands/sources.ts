@@ -1,4 +1,5 @@
 /** The sources of a configuration. */
+import { cloudWatchLogs } from '../ingest/cloudwatch-logs.ts'
 import { followFiles } from '../ingest/follow.ts'
 import type { SourceConfig } from '../model/config.ts'
 import type { Source } from '../pipeline/ports.ts'
@@ -25,5 +26,7 @@ export const sourceOf = (
         follow,
         onFailure: (path, reason) => onNotice(`${path} cannot be read: ${reason}`),
       })
+    case 'cloudwatch_logs':
+      return cloudWatchLogs({ ...source, feed_id, follow, onNotice })
   }
 }
