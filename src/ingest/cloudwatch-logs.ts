@@ -24,6 +24,7 @@ export interface CloudWatchLogsOptions extends Omit<CloudWatchLogsConfig, 'type'
   readonly follow: boolean
   onNotice(text: string): void
   readonly clock?: () => number
+  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<unknown>
 }
 
 const NOTHING = Buffer.alloc(0)
@@ -71,6 +72,8 @@ function* linesOf(events: readonly FilteredLogEvent[]): Generator<Buffer> {
 const startOf = (start: CloudWatchLogsConfig['start'], now: number): number =>
   start === 'beginning' ? 0 : start === 'end' ? now : Date.parse(start)
 
+const pass = (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal })
+
 /** At most so many calls a second; the signal ends the waiting. */
 const pace = (perSecond: number, signal: AbortSignal) => {
   let next = 0
@@ -78,12 +81,12 @@ const pace = (perSecond: number, signal: AbortSignal) => {
     const now = performance.now()
     const own = Math.max(next, now)
     next = own + 1000 / perSecond
-    if (own > now) await sleep(own - now, undefined, { signal })
+    if (own > now) await pass(own - now, signal)
   }
 }
 
 export const cloudWatchLogs = (options: CloudWatchLogsOptions): Source => {
-  const { feed_id, groups, follow, onNotice, clock = Date.now } = options
+  const { feed_id, groups, follow, onNotice, clock = Date.now, sleep: rest = pass } = options
   const opened: OpenGroup[] = []
   const open = async (group: LogGroup) => {
     const api = await openGroup(group, options)
@@ -132,11 +135,8 @@ export const cloudWatchLogs = (options: CloudWatchLogsOptions): Source => {
           if (isBadToken(cause, span)) return undefined
           const isFault = needsOperator(cause)
           await trouble(refusal(cause, 'logs:FilterLogEvents', group.name))
-          await sleep(
-            (isFault ? MAX_WAIT_MS : wait) * (isFault ? 0.5 + Math.random() / 2 : Math.random()),
-            undefined,
-            { signal },
-          )
+          const most = isFault ? MAX_WAIT_MS : wait
+          await rest(most * (isFault ? 0.5 + Math.random() / 2 : Math.random()), signal)
         }
       }
     }
@@ -166,7 +166,7 @@ export const cloudWatchLogs = (options: CloudWatchLogsOptions): Source => {
       const wait = swept.wait()
       if (wait > 0) {
         if (!follow) return
-        await sleep(wait, undefined, { signal })
+        await rest(wait, signal)
       }
       if (await swept.turn()) unread.delete(group)
       else continue

@@ -104,9 +104,11 @@ export const sweeps = (options: SweepOptions, firstSeen: number): GroupSweeps =>
     roundOf('fortnight', 14 * DAY_MS, DAY_MS, firstSeen),
   ]
 
+  /** Milliseconds since 1970; of what is older nothing is compared. After a long rest sweeps reach further back. */
+  const oldest = () => Math.min(clock(), ...rounds.map(({ since }) => since)) - KEPT_HOURS * HOUR_MS
+
   const remember = async () => {
-    const oldest = Math.floor(clock() / HOUR_MS) - KEPT_HOURS
-    for (const [hour, text] of minutes.changes(oldest))
+    for (const [hour, text] of minutes.changes(Math.floor(oldest() / HOUR_MS)))
       await keep(`hour ${hour % KEPT_HOURS}`, { hour, minutes: text })
     const told = [front, ...rounds].map(({ name, at, to, since, late }) => [
       name,
@@ -147,9 +149,9 @@ export const sweeps = (options: SweepOptions, firstSeen: number): GroupSweeps =>
   }
 
   const counting = (into: Minutes) => (events: readonly FilteredLogEvent[]) => {
-    const oldest = clock() - KEPT_HOURS * HOUR_MS
+    const from = oldest()
     for (const event of events)
-      if (event.timestamp !== undefined && event.timestamp >= oldest) into.add(event.timestamp, hashOf(event))
+      if (event.timestamp !== undefined && event.timestamp >= from) into.add(event.timestamp, hashOf(event))
   }
 
   /** Reads minutes that differ once more and hands over what came into them. @returns how many that were */
@@ -213,12 +215,11 @@ export const sweeps = (options: SweepOptions, firstSeen: number): GroupSweeps =>
           continue
         }
         if (pages < FEW_PAGES) step *= 2
-        const known = Math.max(round.at, clock() - KEPT_HOURS * HOUR_MS)
-        const changed = minutes.differing(seen, known, end)
+        const changed = minutes.differing(seen, Math.max(round.at, oldest()), end)
         if (round === front) minutes.take(seen, changed)
         else round.late += yield* reread(changed, round)
         round.at = end
-        await remember()
+        if (round === front) await remember() // the others are remembered with it
         if (round.at < round.to) yield
       }
       if (round.late > late && round.everyMs > pollMs)

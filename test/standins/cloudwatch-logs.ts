@@ -12,14 +12,17 @@ export interface LogEvent {
   /** Milliseconds since 1970. */
   readonly timestamp: number
   readonly message: string
-  /** When it can be found; without it, now. */
+  /** When it was sent; without it, now. */
   readonly at?: number
+  /** When it can be found; without it, when it was sent. */
+  readonly found?: number
   readonly stream?: string
 }
 
 interface Stored {
   readonly timestamp: number
   readonly ingestionTime: number
+  readonly found: number
   /** Order among those of one time. */
   readonly n: number
   readonly message: string
@@ -166,7 +169,7 @@ export const startCloudWatchLogs = async (): Promise<CloudWatchLogs> => {
     for (let at = lowerBound(events, (one) => byPlace(one, after) <= 0); at < events.length; at++) {
       const one = events[at]
       if (one === undefined || one.timestamp > endTime) break
-      if (one.ingestionTime > now) continue // not there yet
+      if (one.found > now) continue // not there yet
       if (filterPattern !== undefined && !one.message.includes(filterPattern)) continue
       const full = page.length >= most || (page.length > 0 && bytes + one.message.length > logs.limits.bytes)
       if (full || bad?.kind === 'empty' || (bad?.kind === 'short' && page.length > 0)) {
@@ -270,10 +273,10 @@ export const startCloudWatchLogs = async (): Promise<CloudWatchLogs> => {
     put(name, all) {
       const events = groups.get(name)?.events
       if (events === undefined) throw new Error(`no group ${name}`)
-      for (const { timestamp, message, at = logs.clock(), stream = 'stream' } of all) {
+      for (const { timestamp, message, at = logs.clock(), found = at, stream = 'stream' } of all) {
         const n = number++
         const eventId = `38${String(timestamp).padStart(16, '0')}${String(n).padStart(38, '0')}`
-        const one: Stored = { timestamp, ingestionTime: at, n, message, stream, eventId }
+        const one: Stored = { timestamp, ingestionTime: at, found, n, message, stream, eventId }
         const last = events.at(-1)
         if (last === undefined || byPlace(last, one) < 0) events.push(one)
         else
