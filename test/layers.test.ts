@@ -17,7 +17,7 @@ const edges = new Set(['ingest', 'journal', 'forward', 'history', 'serve'])
 /** What pure code may import besides its own layers: parsers and functions without effect. */
 const pureModules: Readonly<Record<string, readonly string[]>> = {
   'node:crypto': ['hash', 'createHash', 'Hash'],
-  'node:net': ['isIP'],
+  'node:net': ['isIP', 'BlockList'],
   'node:util': ['styleText'],
   'node:zlib': ['gunzipSync'],
   zod: ['z'],

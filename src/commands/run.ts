@@ -1,14 +1,13 @@
 /** `keytrail run`: the service. Reads its sources, judges, keeps a journal, and forwards to its sinks. */
 import { loadConfig } from '../config/config.ts'
 import { loadDetectors } from '../config/detectors.ts'
-import { type KnowledgeFile, loadKnowledge } from '../config/knowledge.ts'
+import { type Learned, learn } from '../config/knowledge.ts'
 import { packageVersion } from '../config/paths.ts'
 import { readSecret, Secret } from '../config/secrets.ts'
 import type { RecordedDetectors } from '../journal/rejudge.ts'
 import { sqliteJournal } from '../journal/sqlite.ts'
 import type { Config } from '../model/config.ts'
 import { KeytrailError } from '../model/error.ts'
-import type { Knowledge } from '../model/knowledge.ts'
 import { canonical } from '../normalize/json.ts'
 import { sha256 } from '../normalize/text.ts'
 import { forward } from '../pipeline/forward.ts'
@@ -73,7 +72,7 @@ const chosenDetectors = ({ detectors: { folders, default: withOwn, disable } }: 
   return { detectors: detectors.filter(({ facts }) => !disable.includes(facts.id)), files, disable }
 }
 
-const knowledgeControl = (files: readonly KnowledgeFile[]): Control => ({
+const knowledgeControl = ({ files }: Learned): Control => ({
   kind: 'knowledge',
   ordered: true,
   who: operator(),
@@ -81,16 +80,20 @@ const knowledgeControl = (files: readonly KnowledgeFile[]): Control => ({
 })
 
 /** Normalizes with what is known now; another knowledge may take its place between two batches. */
-const learningNormalizer = (config: Config, first: Knowledge) => {
-  const make = (known: Knowledge) => recordNormalizer(config, undefined, known)
+const learningNormalizer = (config: Config, first: Learned) => {
+  /** Read anew for each record, also by intake. */
+  const settings = { ...config, ingest_path: first.ingest_path }
+  const make = ({ known, locate }: Learned) => recordNormalizer(settings, undefined, known, locate)
   let now = make(first)
   const normalize: RecordNormalizer = Object.assign((...all: Parameters<RecordNormalizer>) => now(...all), {
     glance: (...all: Parameters<RecordNormalizer['glance']>) => now.glance(...all),
   })
   return {
     normalize,
-    learn(known: Knowledge) {
-      now = make(known)
+    settings,
+    use(learned: Learned) {
+      settings.ingest_path = learned.ingest_path
+      now = make(learned)
     },
   }
 }
@@ -101,7 +104,7 @@ const begin = async (
   judge: LiveJudge,
   config: Config,
   set: ReturnType<typeof chosenDetectors>,
-  knowledge: readonly KnowledgeFile[],
+  learned: Learned,
 ) => {
   const hash = sha256(canonical(config) ?? '')
   await journal.commit(
@@ -114,7 +117,7 @@ const begin = async (
       },
       { kind: 'configuration', ordered: false, who: operator(), body: JSON.stringify({ hash, config }) },
       detectorsControl(set),
-      ...(knowledge.length > 0 ? [knowledgeControl(knowledge)] : []),
+      ...(learned.files.length > 0 ? [knowledgeControl(learned)] : []),
     ]),
   )
 }
@@ -155,10 +158,10 @@ const serve = async (
   signal: AbortSignal,
 ): Promise<number> => {
   const set = chosenDetectors(config)
-  const { known, files } = loadKnowledge(config.knowledge)
-  const { normalize, learn } = learningNormalizer(config, known)
+  const learned = learn(config)
+  const { normalize, settings, use } = learningNormalizer(config, learned)
   const judge = liveJudge(journal, normalize, set.detectors, (text) => log.warn(text))
-  await begin(journal, judge, config, set, files)
+  await begin(journal, judge, config, set, learned)
 
   const news = bell()
   const stopping = new AbortController()
@@ -198,14 +201,14 @@ const serve = async (
     try {
       const changed = loadConfig(options.config, true)
       const next = chosenDetectors(changed)
-      const learned = loadKnowledge(changed.knowledge)
+      const learnedNow = learn(changed)
       acts.push(() => {
-        learn(learned.known)
-        const control = [detectorsControl(next), knowledgeControl(learned.files)]
+        use(learnedNow)
+        const control = [detectorsControl(next), knowledgeControl(learnedNow)]
         return judge.record(Date.now(), control, next.detectors)
       })
       log.info(
-        `${next.detectors.length} detectors and ${learned.files.length} files of knowledge loaded again`,
+        `${next.detectors.length} detectors and ${learnedNow.files.length} files of knowledge loaded again`,
       )
     } catch (cause) {
       log.error(`detectors and knowledge are not loaded again, the running ones stay: ${String(cause)}`)
@@ -233,7 +236,7 @@ const serve = async (
         ),
         journal,
         judge,
-        settings: config,
+        settings,
         budget: config.journal.budget_bytes,
         clock: Date.now,
         acts,

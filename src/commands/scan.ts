@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { loadConfig } from '../config/config.ts'
 import { loadDetectors } from '../config/detectors.ts'
-import { loadKnowledge } from '../config/knowledge.ts'
+import { learn } from '../config/knowledge.ts'
 import { packageVersion } from '../config/paths.ts'
 import { type LineWriter, ndjsonFile } from '../forward/ndjson.ts'
 import { findFiles } from '../ingest/files.ts'
@@ -168,6 +168,8 @@ export const scan = async (
   const saved = options.save ? openSaved(warn) : undefined
   if (options.report !== undefined) writeText(options.report, '')
 
+  const learned = learn(config)
+  const settings = { ...config, ingest_path: learned.ingest_path }
   const meter = progress(process.stderr, options.quiet)
   let temporary: ReturnType<typeof temporaryFolder> | undefined
   try {
@@ -178,7 +180,7 @@ export const scan = async (
     const read = await readAll(
       found,
       {
-        settings: config,
+        settings,
         format: options.format,
         strict: options.strict,
         received: new Date().toISOString(),
@@ -196,7 +198,7 @@ export const scan = async (
     let worst = -1
     const lives = timelines()
     const judging = judge(
-      recordNormalizer(config, options.format, loadKnowledge(config.knowledge).known),
+      recordNormalizer(settings, options.format, learned.known, learned.locate),
       detectors,
       (alert) => {
         byDetector.set(alert.detector.id, (byDetector.get(alert.detector.id) ?? 0) + 1)

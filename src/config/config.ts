@@ -11,6 +11,7 @@ import { KeytrailError, messageOf } from '../model/error.ts'
 import { SECRET } from '../model/setting.ts'
 import { isObject, list, object } from '../normalize/json.ts'
 import { loadDetectors } from './detectors.ts'
+import { loadGeo } from './geo.ts'
 import { loadKnowledge } from './knowledge.ts'
 import { readSecret } from './secrets.ts'
 
@@ -125,15 +126,17 @@ const ofDetectors = (body: unknown): Mistake[] => {
 }
 
 const ofKnowledge = (body: unknown): Mistake[] =>
-  list(object(body)['knowledge']).flatMap((path, at) => {
-    if (typeof path !== 'string') return []
-    try {
-      loadKnowledge([path])
-      return []
-    } catch (cause) {
-      return [{ path: ['knowledge', at], message: messageOf(cause) }]
-    }
-  })
+  Object.entries({ knowledge: loadKnowledge, geo: loadGeo }).flatMap(([name, load]) =>
+    list(object(body)[name]).flatMap((path, at) => {
+      if (typeof path !== 'string') return []
+      try {
+        load([path])
+        return []
+      } catch (cause) {
+        return [{ path: [name, at], message: messageOf(cause) }]
+      }
+    }),
+  )
 
 /**
  * @param whole also look for secrets, paths and detectors, as `run` needs them

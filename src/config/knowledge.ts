@@ -1,9 +1,12 @@
-/** Reads files of knowledge: YAML with all of it, or CSV with labels. Every mistake ends with its place. */
+/** Reads what the operator knows: YAML with all of it, or CSV with labels. Every mistake ends with its place. */
 import { readFileSync } from 'node:fs'
 import { parse as parseCsv } from 'csv-parse/sync'
 import { parse as parseYaml } from 'yaml'
+import type { Locate } from '../enrich/origin.ts'
+import type { Config } from '../model/config.ts'
 import { KeytrailError, messageOf } from '../model/error.ts'
-import { type Knowledge, knowledge } from '../model/knowledge.ts'
+import { type Knowledge, knowledge, noKnowledge } from '../model/knowledge.ts'
+import { loadGeo } from './geo.ts'
 
 export interface KnowledgeFile {
   readonly path: string
@@ -48,6 +51,16 @@ const ofYaml = (path: string, text: string): unknown => {
   }
 }
 
+const joined = (a: Knowledge, b: Knowledge): Knowledge => ({
+  labels: [...a.labels, ...b.labels],
+  own_accounts: [...a.own_accounts, ...b.own_accounts],
+  partners: [...a.partners, ...b.partners],
+  trusted_identity_providers: [...a.trusted_identity_providers, ...b.trusted_identity_providers],
+  change_windows: [...a.change_windows, ...b.change_windows],
+  ingest_path: [...a.ingest_path, ...b.ingest_path],
+  databases: [...a.databases, ...b.databases],
+})
+
 /**
  * Later files add to earlier ones.
  * @throws KeytrailError `config.invalid`
@@ -69,10 +82,27 @@ export const loadKnowledge = (
     const row = path.endsWith('.csv') ? ` (row ${Number(issue?.path[1]) + 1})` : ''
     throw invalid(path, `${issue?.path.join('.')}${row}: ${issue?.message}`)
   })
-  const known: Knowledge = {
-    labels: all.flatMap(({ labels }) => labels),
-    own_accounts: all.flatMap(({ own_accounts }) => own_accounts),
-    partners: all.flatMap(({ partners }) => partners),
+  return { known: all.reduce(joined, noKnowledge), files }
+}
+
+/** What the operator knows, made ready: files of knowledge, MaxMind DB files, and settings that follow from them. */
+export interface Learned {
+  readonly known: Knowledge
+  readonly locate: Locate
+  /** As it is recorded: texts, and of a MaxMind DB file its hash. */
+  readonly files: readonly (KnowledgeFile | { readonly path: string; readonly sha256: string })[]
+  /** Every resource that carries our feed, at whatever time. */
+  readonly ingest_path: readonly string[]
+}
+
+/** @throws KeytrailError `config.invalid` */
+export const learn = (config: Pick<Config, 'knowledge' | 'geo' | 'ingest_path'>): Learned => {
+  const { known, files } = loadKnowledge(config.knowledge)
+  const geo = loadGeo(config.geo)
+  return {
+    known,
+    locate: geo.locate,
+    files: [...files, ...geo.files],
+    ingest_path: [...config.ingest_path, ...known.ingest_path.map(({ match }) => match)],
   }
-  return { known, files }
 }

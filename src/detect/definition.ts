@@ -38,8 +38,8 @@ export interface DetectorFacts {
   readonly title: string
   readonly description: string
   readonly severity: Criticality
-  /** Another severity for events that match one selection. */
-  readonly raise: { readonly matches: Predicate; readonly severity: Criticality } | undefined
+  /** Another severity for some of the events: the first that matches. */
+  readonly raise: readonly { readonly matches: Predicate; readonly severity: Criticality }[]
   readonly experimental: boolean
   readonly author: string | undefined
   readonly license: string | undefined
@@ -58,6 +58,16 @@ export interface SingleDetector {
   readonly rule: CompiledRule
   /** Group events into one alert per bucket; absent = one alert per action. */
   readonly group: { readonly by: readonly string[]; readonly bucketMs: number } | undefined
+  /** No alert when such an event of the same group came at most so long before. */
+  readonly unless:
+    | {
+        readonly rule: CompiledRule
+        readonly withinMs: number
+        readonly by: readonly string[]
+        /** To which alerts. */
+        readonly applies: Predicate
+      }
+    | undefined
 }
 
 export interface CountDetector {
@@ -84,6 +94,8 @@ export interface NoveltyDetector {
   readonly learnDays: number
   /** Days before that a pair must not have been seen. */
   readonly memoryDays: number
+  /** Events that need no history: the operator has said what is usual. */
+  readonly certain: Predicate | undefined
 }
 
 export type Detector = SingleDetector | CountDetector | NoveltyDetector
@@ -113,6 +125,8 @@ type Parsed =
       readonly place: Place
       readonly compiled: CompiledRule
       readonly raise: DetectorFacts['raise']
+      readonly unless: SingleDetector['unless']
+      readonly certain: NoveltyDetector['certain']
     }
   | { readonly kind: 'correlation'; readonly doc: CorrelationDocument; readonly place: Place }
 
@@ -191,11 +205,25 @@ const readDocument = (place: Place, problems: Problem[]): Parsed | undefined => 
     return undefined
   }
   try {
-    const raise = doc.keytrail?.raise && {
-      matches: compileRule({ ...doc.detection, condition: doc.keytrail.raise.when }).matches,
-      severity: severityOf(doc.keytrail.raise.level),
+    const { raise, unless, certain } = doc.keytrail ?? {}
+    const where = (condition: string) => compileRule({ ...doc.detection, condition })
+    return {
+      kind: 'rule',
+      doc,
+      place,
+      compiled: compileRule(doc.detection),
+      raise: (Array.isArray(raise) ? raise : raise === undefined ? [] : [raise]).map((one) => ({
+        matches: where(one.when).matches,
+        severity: severityOf(one.level),
+      })),
+      unless: unless && {
+        rule: where(unless.before),
+        withinMs: milliseconds(unless.within),
+        by: unless.by,
+        applies: unless.when === undefined ? () => true : where(unless.when).matches,
+      },
+      certain: certain === undefined ? undefined : where(certain).matches,
     }
-    return { kind: 'rule', doc, place, compiled: compileRule(doc.detection), raise }
   } catch (cause) {
     if (!(cause instanceof RuleError)) throw cause
     problems.push(problemAt(place, cause.path, cause.message))
@@ -251,7 +279,7 @@ const factsOf = (one: Parsed, content_hash: string): DetectorFacts => {
     title: doc.title,
     description: doc.description ?? '',
     severity: severityOf(doc.level),
-    raise: one.kind === 'rule' ? one.raise : undefined,
+    raise: one.kind === 'rule' ? one.raise : [],
     experimental:
       doc.status === 'experimental' || doc.status === 'unsupported' || doc.status === 'deprecated',
     author: doc.author || undefined,
@@ -350,8 +378,8 @@ export const defineDetectors = (files: readonly DetectorFile[]): DetectorSet => 
   }
   for (const one of accepted) {
     if (one.kind !== 'rule' || silent.has(one)) continue
-    const { by, kind, pair, learn_on, learn, memory } = one.doc.keytrail ?? {}
-    const named = Object.entries({ by, pair, learn_on: list(learn_on) })
+    const { by, kind, pair, learn_on, learn, memory, unless } = one.doc.keytrail ?? {}
+    const named = Object.entries({ by, pair, learn_on: list(learn_on), unless: unless?.by })
     const [wrong] = named.flatMap(([name, fields]) => {
       const message = unknownFields(fields ?? [])
       return message === undefined ? [] : [{ name, message }]
@@ -373,6 +401,7 @@ export const defineDetectors = (files: readonly DetectorFile[]): DetectorSet => 
         learnOn: list(learn_on),
         learnDays: Math.ceil(milliseconds(learn ?? DEFAULT_LEARN) / DAY_MS),
         memoryDays: Math.ceil(milliseconds(memory ?? DEFAULT_MEMORY) / DAY_MS),
+        certain: one.certain,
       })
       continue
     }
@@ -381,6 +410,7 @@ export const defineDetectors = (files: readonly DetectorFile[]): DetectorSet => 
       facts: factsOf(one, contentHash([one.doc])),
       rule: one.compiled,
       group: by === undefined ? undefined : { by, bucketMs: bucketOf(one.doc) },
+      unless: one.unless,
     })
   }
   detectors.sort((a, b) => (a.facts.id < b.facts.id ? -1 : 1))

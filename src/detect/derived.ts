@@ -116,7 +116,25 @@ const originOf = ({ network: { asn, source_ip } }: KeyEvent): string | undefined
   return `${groups.map((one) => Number.parseInt(one, 16).toString(16)).join(':')}::/48`
 }
 
-export const derivedFields: ReadonlyMap<string, (event: KeyEvent) => string | undefined> = new Map([
+const granted = ({ change }: KeyEvent) => change?.bindings?.filter(({ action }) => action !== 'remove') ?? []
+
+/** Roles that a change gives, without those it takes away. */
+const rolesGranted = (event: KeyEvent): readonly string[] => granted(event).flatMap(({ role }) => role ?? [])
+
+/** Whether a change gives its own author a permission. */
+const selfGrant = (event: KeyEvent): string | undefined => {
+  const { id, principal, name } = event.actor
+  const own = new Set([id, principal, name].map((one) => one?.toLowerCase()))
+  return granted(event).some(({ member }) => member !== undefined && own.has(member.toLowerCase()))
+    ? 'true'
+    : undefined
+}
+
+type Derived = (event: KeyEvent) => string | readonly string[] | undefined
+
+export const derivedFields: ReadonlyMap<string, Derived> = new Map<string, Derived>([
   ['class', classOf],
   ['network.origin', originOf],
+  ['change.granted', rolesGranted],
+  ['change.self_grant', selfGrant],
 ])

@@ -15,6 +15,7 @@ import { alertOf, type Opened, revise } from './opened.ts'
 import type { CompiledRule } from './rule.ts'
 import { singleStep } from './single.ts'
 import type { State, Wants } from './state.ts'
+import { type Held, isHeld, release } from './unless.ts'
 
 /** What a matching event does to the state of one detector. */
 export interface Plan {
@@ -75,7 +76,10 @@ const stepOf = (
 ): { readonly rules: readonly CompiledRule[]; readonly step: Step } => {
   switch (detector.kind) {
     case 'single':
-      return { rules: [detector.rule], step: singleStep(detector, context) }
+      return {
+        rules: detector.unless === undefined ? [detector.rule] : [detector.rule, detector.unless.rule],
+        step: singleStep(detector, context),
+      }
     case 'count':
       return { rules: detector.rules, step: countStep(detector, context) }
     case 'novelty':
@@ -144,8 +148,14 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
     tick(watermark, due) {
       context.watermark = Math.max(context.watermark, watermark)
       for (const key of due) {
-        const opened = state.get(key) as Opened | undefined // only these are kept under a timed key
-        if (opened === undefined) continue
+        const kept = state.get(key) as Opened | Held | undefined // only these are kept under a timed key
+        if (kept === undefined) continue
+        if (isHeld(kept)) {
+          const left = release(kept, context.watermark, context)
+          state.put(key, left?.value, left?.due ?? 0)
+          continue
+        }
+        const opened = kept
         if (opened.waiting) {
           opened.waiting = false
           context.tell(opened)

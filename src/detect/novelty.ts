@@ -27,7 +27,7 @@ interface First {
 }
 
 export const noveltyStep = (detector: NoveltyDetector, context: Context): Step => {
-  const { facts, rule, pair, learnOn, learnDays, memoryDays } = detector
+  const { facts, rule, pair, learnOn, learnDays, memoryDays, certain } = detector
   const { state } = context
   const readPair = groupReader(pair)
   const learnGetters = learnOn.map(getter)
@@ -99,7 +99,7 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
         )
         withdraw()
         if (days.some((one) => one < day && one >= day - memoryDays)) return
-        if (first === undefined || day - first.day < learnDays)
+        if (!certain?.(event) && (first === undefined || day - first.day < learnDays))
           return context.learned(facts, learnDays * DAY_MS, first === undefined ? 0 : at - first.at)
         context.learned(facts, learnDays * DAY_MS, learnDays * DAY_MS)
         const entity = entityOf(pair, values)

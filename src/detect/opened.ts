@@ -2,7 +2,7 @@
 import { ALERT_SCHEMA_VERSION, type Alert } from '../model/alert.ts'
 import { shorten } from '../model/clip.ts'
 import type { KeyEvent } from '../model/event.ts'
-import type { Criticality } from '../model/operations.ts'
+import { type Criticality, criticalities } from '../model/operations.ts'
 import { techniques } from './attack.ts'
 import type { DetectorFacts } from './definition.ts'
 import { timeText } from './evidence.ts'
@@ -145,6 +145,14 @@ export const revise = (opened: Opened, status: Alert['status'] = 'updated'): voi
   opened.draft.revision++
   opened.draft.status = status
   opened.told = opened.draft.evidence.total
+}
+
+/** A later event of the same alert weighs more. @returns whether that made a revision */
+export const worsen = (opened: Opened, severity: Criticality): boolean => {
+  if (criticalities.indexOf(severity) <= criticalities.indexOf(opened.draft.severity)) return false
+  opened.draft.severity = severity
+  revise(opened)
+  return true
 }
 
 /**

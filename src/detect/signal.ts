@@ -12,7 +12,7 @@ export const signalId = (facts: DetectorFacts, about: readonly (string | number)
   hash('sha256', JSON.stringify(['signal', facts.id, facts.version, ...about]), 'hex').slice(0, 32)
 
 export const severityOf = ({ severity, raise }: DetectorFacts, event: KeyEvent): Criticality =>
-  raise?.matches(event) ? raise.severity : severity
+  raise.find(({ matches }) => matches(event))?.severity ?? severity
 
 /** Values of the group fields, `undefined` when one is missing: then the event is in no group. */
 export const groupReader = (fields: readonly string[]): ((event: KeyEvent) => string[] | undefined) => {

@@ -2,16 +2,19 @@
 import type { SingleDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf } from './evidence.ts'
-import { begin, type Opened, raise, witness } from './opened.ts'
+import { begin, type Opened, raise, witness, worsen } from './opened.ts'
 import { entityOf, groupReader, severityOf, signalId } from './signal.ts'
+import { unlessStep } from './unless.ts'
 
 export const singleStep = (detector: SingleDetector, context: Context): Step => {
-  const { facts, rule, group } = detector
+  const { facts, rule, group, unless } = detector
   const { state } = context
   const about = { threshold: 1, timespan: '0s' }
   const read = groupReader(group?.by ?? [])
+  const exception = unless && unlessStep(detector, unless, context)
   return (event, at): Plan | undefined => {
-    if (!rule.matches(event)) return undefined
+    const excuse = exception?.excuse(event, at)
+    if (excuse !== undefined || !rule.matches(event)) return excuse
     const values = read(event)
     if (values === undefined) {
       context.ungrouped++
@@ -20,29 +23,35 @@ export const singleStep = (detector: SingleDetector, context: Context): Step => 
     if (group === undefined || group.bucketMs === 0) {
       const alertId = signalId(facts, [event.action_id])
       const shared = event.action_id === event.event_id ? undefined : `told|${alertId}`
-      return {
+      /** @returns nothing when a copy of the action has made it before */
+      const open = (): Opened | undefined => {
+        if (shared !== undefined) {
+          if (state.get(shared) !== undefined) return undefined
+          state.put(shared, { at }, at + context.finalizeMs)
+        }
+        const { key_id, account } = event.target
+        const entity = { key_id, principal: event.actor.principal, account: account ?? event.actor.account }
+        const opened = begin(facts, event, {
+          ...about,
+          severity: severityOf(facts, event),
+          alertId,
+          entity,
+        })
+        opened.draft.observed = 1
+        witness(opened, event.event_id, event.time.event, noteOf(event))
+        return opened
+      }
+      const plan: Plan = {
         facts,
         needs(wants) {
-          if (shared !== undefined) wants.value(shared) // copies of one action are one alert
+          if (shared !== undefined) wants.value(shared)
         },
         fold() {
-          if (shared !== undefined) {
-            if (state.get(shared) !== undefined) return
-            state.put(shared, { at }, at + context.finalizeMs)
-          }
-          const { key_id, account } = event.target
-          const entity = { key_id, principal: event.actor.principal, account: account ?? event.actor.account }
-          const opened = begin(facts, event, {
-            ...about,
-            severity: severityOf(facts, event),
-            alertId,
-            entity,
-          })
-          opened.draft.observed = 1
-          witness(opened, event.event_id, event.time.event, noteOf(event))
-          context.tellOnce(opened)
+          const opened = open()
+          if (opened !== undefined) context.tellOnce(opened)
         },
       }
+      return exception?.guarded(event, at, plan, open) ?? plan
     }
     const bucket = Math.floor(at / group.bucketMs) * group.bucketMs
     const due = bucket + group.bucketMs + context.finalizeMs
@@ -61,11 +70,15 @@ export const singleStep = (detector: SingleDetector, context: Context): Step => 
             entity: entityOf(group.by, values),
           })
         witness(opened, event.event_id, event.time.event, noteOf(event))
+        const graver = known !== undefined && worsen(opened, severityOf(facts, event))
         if (known === undefined) {
           opened.draft.observed = 1
           opened.next = 10
           context.tell(opened)
-        } else if (raise(opened, opened.draft.evidence.total, Date.parse(opened.draft.window.start), at))
+        } else if (
+          raise(opened, opened.draft.evidence.total, Date.parse(opened.draft.window.start), at) ||
+          graver
+        )
           context.tell(opened)
         state.put(key, opened, due)
       },

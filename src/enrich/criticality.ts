@@ -29,7 +29,15 @@ const floorOf = (event: KeyEvent): Criticality => {
 const capOf = (event: KeyEvent): Criticality =>
   event.initiated_by === 'cloud_internal' && !finalNames.has(event.operation_native) ? 'medium' : 'critical'
 
-const stepsUp = ({ outcome, operation_category, auth, initiated_by, target, labels }: KeyEvent): boolean =>
+/** Whether something about the call weighs more than its operation alone. */
+export const stepsUp = ({
+  outcome,
+  operation_category,
+  auth,
+  initiated_by,
+  target,
+  labels,
+}: KeyEvent): boolean =>
   (outcome === 'denied' && (operation_category === 'read' || operation_category === 'cryptographic')) ||
   (auth.mfa === 'not_used' &&
     initiated_by === 'human' &&

@@ -2,22 +2,13 @@
 import type { KeyEvent } from '../model/event.ts'
 import type { Knowledge } from '../model/knowledge.ts'
 import { wildcardMatch } from '../model/wildcard.ts'
+import { databaseLabeler } from './databases.ts'
+import { holdsAt } from './effective.ts'
 import { accountsGiven } from './recipients.ts'
 
 type Labeled = Knowledge['labels'][number]
 
 export type LabelsOf = (event: KeyEvent) => Readonly<Record<string, string>> | undefined
-
-interface Effective {
-  readonly from?: string | undefined
-  readonly until?: string | undefined
-}
-
-/** Times are compared as texts of the same form: a day is its first moment. */
-const instant = (text: string) => (text.length === 10 ? `${text}T00:00` : text.replace(/Z$/, ''))
-
-const holdsAt = ({ from, until }: Effective, time: string): boolean =>
-  (from === undefined || time >= instant(from)) && (until === undefined || time < instant(until))
 
 /** Finds what is said about an id: quickly where it is named, one by one where a pattern may match. */
 const indexOf = (all: readonly Labeled[]) => {
@@ -86,14 +77,29 @@ const sharedWith = (event: KeyEvent, relate: Relate): Relation | undefined => {
   return strangers.length > 0 ? 'stranger' : undefined
 }
 
+/** The planned work in whose time and place an event falls. */
+const plannedWork = ({ target, time }: KeyEvent, windows: Knowledge['change_windows']) => {
+  const places = [target.key_id, target.container, target.account]
+  const open = windows.find(
+    (one) =>
+      holdsAt(one, time.event) &&
+      places.some(
+        (place) => place !== undefined && wildcardMatch(one.match.toLowerCase(), place.toLowerCase()),
+      ),
+  )
+  return open && { change_window: open.note ?? open.match }
+}
+
 /**
  * Labels of the key count first, then those of its account; those of the caller are called `caller_…`; `relation`
- * says where a caller of another account stands, `shared_with` whether a change lets a stranger in.
+ * says where a caller of another account stands, `shared_with` whether a change lets a stranger in; `database_…`
+ * are of the database register.
  */
 export const labeler = (known: Knowledge): LabelsOf => {
   const index = (kind: Labeled['kind']) => indexOf(known.labels.filter((one) => one.kind === kind))
   const [ofKey, ofPrincipal, ofAccount] = [index('key'), index('principal'), index('account')]
   const relate = relating(known)
+  const ofDatabase = databaseLabeler(known.databases)
   return (event) => {
     const time = event.time.event
     const relation = relationOf(event, relate)
@@ -103,8 +109,10 @@ export const labeler = (known: Knowledge): LabelsOf => {
       ...ofKey(event.target.container, time),
       ...ofKey(event.target.key_id, time),
       ...prefixed(ofPrincipal(event.actor.principal ?? event.actor.id, time)),
+      ...plannedWork(event, known.change_windows),
       ...(relation !== undefined && { relation }),
       ...(shared !== undefined && { shared_with: shared }),
+      ...ofDatabase(event),
     }
     return Object.keys(labels).length === 0 ? undefined : labels
   }

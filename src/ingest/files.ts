@@ -170,7 +170,8 @@ const failureOf = (cause: unknown, packed: boolean): ReadFailure => {
 /** May ask to wait before more comes. */
 type Push = (chunk: Buffer) => void | Promise<void>
 
-const stream = async (input: Readable, push: Push): Promise<ReadFailure | undefined> => {
+/** Decompresses what comes, with the checks of a file. @returns the failure, if there was one */
+export const readStream = async (input: Readable, push: Push): Promise<ReadFailure | undefined> => {
   let packing: Packing = 'plain'
   try {
     const chunks = input[Symbol.asyncIterator]() as AsyncIterator<Buffer> // file streams without encoding give buffers
@@ -239,7 +240,7 @@ const stream = async (input: Readable, push: Push): Promise<ReadFailure | undefi
  */
 export const readFile = async (file: InputFile, push: Push, start = 0): Promise<ReadFailure | undefined> => {
   if (file.failure !== undefined) return { reason: 'unreadable', detail: file.failure }
-  if (file.path === '-') return stream(process.stdin, push)
+  if (file.path === '-') return readStream(process.stdin, push)
   try {
     if (start === 0 && file.bytes > 0 && file.bytes <= SMALL_BYTES) {
       const bytes = readSmall(file.path)
@@ -252,5 +253,5 @@ export const readFile = async (file: InputFile, push: Push, start = 0): Promise<
     return failureOf(cause, false)
   }
   const from = start > 0 ? { start } : {} // a pipe knows no places
-  return stream(createReadStream(file.path, { highWaterMark: CHUNK_BYTES, ...from }), push)
+  return readStream(createReadStream(file.path, { highWaterMark: CHUNK_BYTES, ...from }), push)
 }

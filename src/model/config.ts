@@ -197,6 +197,11 @@ export const config = z
       .max(100)
       .describe('what you know and no log says: labels of keys, callers and accounts, own accounts, partners')
       .default([]),
+    geo: z
+      .array(path('MaxMind DB file with countries or autonomous systems'))
+      .max(8)
+      .describe('where addresses are; the first file that knows counts')
+      .default([]),
     ingest_path: z
       .array(pattern('name or ARN of a log bucket, log group, rule or destination'))
       .max(1000)

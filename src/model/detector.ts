@@ -15,6 +15,11 @@ const timespan = (about: string) =>
     .regex(/^[1-9]\d{0,5}[smhd]$/, 'a number and s, m, h or d, such as 10m')
     .describe(about)
 
+const raise = z.strictObject({
+  when: name('condition over the selections'),
+  level: z.enum(levels).describe('severity of events that match it'),
+})
+
 const extension = z
   .strictObject({
     version: z.int().min(1).describe('raised whenever the content changes').default(1),
@@ -57,12 +62,23 @@ const extension = z
       .optional(),
     learn: timespan('novelty: for how long, 14d unless said otherwise').optional(),
     memory: timespan('novelty: time in which the pair was not seen, 30d unless said otherwise').optional(),
-    raise: z
+    certain: name('condition over the selections')
+      .describe('novelty: events that need no history, because knowledge says what is usual')
+      .optional(),
+    unless: z
       .strictObject({
-        when: name('selection of the rule'),
-        level: z.enum(levels).describe('severity of events that match it'),
+        before: name('condition over the selections'),
+        within: timespan('how long before at most'),
+        by: z.array(name('field')).min(1).max(8).describe('fields that both have in common'),
+        when: name('condition over the selections')
+          .describe('alerts it applies to; all without it')
+          .optional(),
       })
-      .describe('another severity for some of the events')
+      .describe('no alert when such an event came before')
+      .optional(),
+    raise: z
+      .union([raise, z.array(raise).min(1).max(8)])
+      .describe('another severity for some of the events; the first that matches')
       .optional(),
   })
   .describe('what Sigma cannot say')

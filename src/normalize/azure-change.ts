@@ -36,7 +36,7 @@ const MAX_BINDINGS = 64
 export const bindingsOf = (bindings: readonly Binding[], cuts: Cuts): Change['bindings'] => {
   if (bindings.length > MAX_BINDINGS) cuts.push('change.bindings')
   const kept = bindings.slice(0, MAX_BINDINGS).map((one) => ({
-    action: one.action,
+    action: field(one.action, 32, 'change.bindings.action', cuts),
     role: field(one.role, 512, 'change.bindings.role', cuts),
     member: field(one.member, 512, 'change.bindings.member', cuts),
     condition: field(one.condition, 4096, 'change.bindings.condition', cuts),

@@ -10,6 +10,7 @@ import { countUp } from './count.ts'
 import { conflictId, deduplicator } from './deduplicate.ts'
 import type { Kept } from './intake.ts'
 import type { RecordNormalizer } from './normalize-record.ts'
+import { sessions } from './sessions.ts'
 
 export interface JudgeTally {
   kept: number
@@ -42,6 +43,7 @@ export const judge = (
   onEvent: (event: KeyEvent, at: number) => void,
 ): Judge => {
   const state = new MemoryState()
+  const signIns = sessions(state)
   const detecting = engine(
     detectors.filter(({ facts }) => !facts.experimental),
     {
@@ -102,8 +104,9 @@ export const judge = (
         event.event_id = event.action_id = conflictId(event.event_id, verdict.content)
         event.parse_warnings = [...(event.parse_warnings ?? []), 'id_conflict']
       }
-      count(event)
       const at = Date.parse(event.time.event)
+      signIns.fold(event, at)
+      count(event)
       detecting.tick(at, state.due(at))
       for (const plan of detecting.match(event, at)) detecting.fold(plan)
       if (++judged % SWEEP_EVENTS === 0) state.sweep(at)

@@ -12,6 +12,7 @@ import { messageOf } from '../model/error.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { printable, sha256 } from '../normalize/text.ts'
 import type { Journal, ListChange, ValueChange } from './ports.ts'
+import { sessions } from './sessions.ts'
 import { CachedState } from './state-cache.ts'
 
 const MINUTE_MS = 60_000
@@ -39,7 +40,7 @@ const disabledFacts: DetectorFacts = {
   title: 'Detector disabled after repeated faults',
   description: 'A rule threw again and again. The others go on; what it would have found is not found.',
   severity: 'high',
-  raise: undefined,
+  raise: [],
   experimental: false,
   author: undefined,
   license: undefined,
@@ -115,6 +116,7 @@ export const judging = (
   onNotice: (text: string) => void,
 ): Judging => {
   const state = new CachedState()
+  const signIns = sessions(state)
   const faults = new Map<string, number>()
   const disabled = new Set<string>()
   let current = detectors
@@ -176,6 +178,9 @@ export const judging = (
       const due = journal.due(newest - MIN_LATENESS_MS)
       due.catch(() => {}) // awaited below, unless the journal fails before that
       state.wants.value(MARKS)
+      for (const { event } of entries) signIns.needs(event, state.wants)
+      await fetchMissing()
+      for (const { event, at } of entries) signIns.fold(event, at)
       const plans: (readonly Plan[])[] = entries.map(({ event, at }) => {
         const found = detecting.match(event, at)
         for (const plan of found) plan.needs(state.wants)

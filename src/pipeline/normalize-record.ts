@@ -1,6 +1,10 @@
 /** One parsed record becomes one outcome: format, normalizer, enrichment. The same in intake and when judged. */
+import { assurance } from '../enrich/assurance.ts'
 import { criticalityOf } from '../enrich/criticality.ts'
+import { holdsAt } from '../enrich/effective.ts'
 import { labeler } from '../enrich/labels.ts'
+import { type Locate, located, nowhere } from '../enrich/origin.ts'
+import { databaseUse } from '../enrich/used-for.ts'
 import { type Knowledge, noKnowledge } from '../model/knowledge.ts'
 import type { Normalized } from '../model/outcome.ts'
 import {
@@ -21,23 +25,40 @@ export interface RecordNormalizer {
 
 /**
  * @param forced read every record as this format; absent = detect it for each record
- * @param known what the operator knows about keys, callers and accounts
+ * @param known what the operator knows about keys, callers and accounts @param locate where addresses are
  */
 export const recordNormalizer = (
   settings: NormalizeSettings,
   forced: FormatName | undefined,
   known: Knowledge = noKnowledge,
+  locate: Locate = nowhere,
 ): RecordNormalizer => {
   const candidates: readonly Format[] = forced === undefined ? Object.values(formats) : [formats[forced]]
   const labelsOf = labeler(known)
+  const isAssured = assurance(known.trusted_identity_providers)
+  /** What carried our feed then, is known when the time of the event is. */
+  const atItsTime = (format: Format, value: unknown, raw: RawRecord): Normalized => {
+    const result = format.normalize(value, raw, settings)
+    if (result.kind !== 'event' || known.ingest_path.length === 0) return result
+    const { event } = result
+    const over = known.ingest_path.filter((one) => !holdsAt(one, event.time.event)).map(({ match }) => match)
+    if (over.length === 0) return result
+    const ingest_path = settings.ingest_path.filter((one) => !over.includes(one))
+    return format.normalize(value, raw, { ...settings, ingest_path })
+  }
   const normalize = (value: unknown, raw: RawRecord): Normalized => {
     const format = candidates.find((one) => one.recognizes(value))
     if (format === undefined) return rejected('unknown_format', 'no known log format')
-    const result = format.normalize(value, raw, settings)
+    const result = atItsTime(format, value, raw)
     if (result.kind !== 'event') return result
     const { event } = result
     const labels = labelsOf(event)
-    if (labels !== undefined) event.labels = labels
+    const use = databaseUse(event, labels)
+    if (use !== undefined) event.crypto = { ...event.crypto, used_for: use.use }
+    if (labels !== undefined || use !== undefined)
+      event.labels = { ...labels, ...(use && { used_for_basis: use.basis }) }
+    event.network = located(event.network, locate)
+    if (isAssured(event)) event.auth = { ...event.auth, mfa: 'verified', mfa_source: 'derived_rule' }
     event.criticality = criticalityOf(event, event.criticality)
     return result
   }

@@ -431,7 +431,7 @@ export const sourceContract = (name: string, { make, rereads = false }: SourceCo
       const took = await run.stop()
       const stoppedAt = leftIn(folder).count('kept')
       const next = await start(place.open(), folder)
-      await eventually('all are there', next.has(published), 1_800_000)
+      await eventually('all are there', next.has(published), PATIENCE_MS + (backlogBytes / MIB) * 2000)
       await allSettled(place)
       await next.stop()
       clearInterval(sampling)

@@ -92,7 +92,7 @@ describe('files', () => {
       ),
       file('b.yml', 'own_accounts: ["1"]\npartners: [{actor: "2"}]\n'),
     ])
-    expect(known).toEqual({
+    expect(known).toMatchObject({
       labels: [
         { kind: 'key', match: 'arn:*', labels: { owner: 'pay, ments' }, from: '2026-01-01' },
         { kind: 'principal', match: 'p', labels: { decoy: 'true' } },

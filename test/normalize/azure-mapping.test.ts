@@ -12,13 +12,18 @@ import {
   activity,
   audit,
   entraAudit,
-  eventOf,
   GROUP,
   HSM,
+  eventOf as normalizedEvent,
   signIn,
   VAULT,
 } from '../support/azure.ts'
 import { designFolder, hasDesign } from '../support/samples.ts'
+import { mappedByScan } from '../support/scan.ts'
+
+/** One record through the normalizer, and the same through the whole scan. */
+const eventOf = (...[record, settings]: Parameters<typeof normalizedEvent>): KeyEvent =>
+  mappedByScan(record, normalizedEvent(record, settings), settings)
 
 const read = (name: string) => (hasDesign ? readFileSync(join(designFolder, name), 'utf8') : '')
 const schema = read('schema.md')

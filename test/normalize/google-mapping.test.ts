@@ -2,20 +2,27 @@
  * The Google Cloud rows of the mapping tables in the design documents against the program: one native record per
  * name. Enrichment is left out, so criticality is the table's.
  */
+
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import type { KeyEvent } from '../../src/model/event.ts'
 import {
   entry,
-  eventOf,
   type GoogleRecord,
   KEY,
+  eventOf as normalizedEvent,
   PROJECT,
   platform,
   RING,
   VERSION,
 } from '../support/google.ts'
 import { designFolder, hasDesign } from '../support/samples.ts'
+import { mappedByScan } from '../support/scan.ts'
+
+/** One record through the normalizer, and the same through the whole scan. */
+const eventOf = (...[record, settings]: Parameters<typeof normalizedEvent>): KeyEvent =>
+  mappedByScan(record, normalizedEvent(record, settings), settings)
 
 const schema = hasDesign ? readFileSync(join(designFolder, 'schema.md'), 'utf8') : ''
 const section = (heading: string): string => {

@@ -6,9 +6,10 @@ import { join } from 'node:path'
 import { loadDetectors } from '../../src/config/detectors.ts'
 import { sorter } from '../../src/journal/sorted-runs.ts'
 import type { Alert } from '../../src/model/alert.ts'
-import { type Config, defaultConfig } from '../../src/model/config.ts'
+import { defaultConfig } from '../../src/model/config.ts'
 import type { KeyEvent } from '../../src/model/event.ts'
 import type { Summary } from '../../src/model/summary.ts'
+import type { NormalizeSettings } from '../../src/normalize/format.ts'
 import { intake, type Tally } from '../../src/pipeline/intake.ts'
 import { type JudgeTally, judge } from '../../src/pipeline/judge.ts'
 import { recordNormalizer } from '../../src/pipeline/normalize-record.ts'
@@ -86,6 +87,35 @@ export interface PipelineResult {
 
 const detectors = loadDetectors([], true).detectors
 
+/** A record alone through the whole scan: format detected, kept, and mapped as its normalizer says. @returns `event` */
+export const mappedByScan = (
+  record: unknown,
+  event: KeyEvent,
+  config: Partial<NormalizeSettings> = {},
+): KeyEvent => {
+  const { events, tally } = scanBytes([{ path: 'record', bytes: Buffer.from(JSON.stringify(record)) }], {
+    config,
+  })
+  const wordsOf = ({
+    operation,
+    operation_category,
+    operation_native,
+    outcome,
+    source,
+    target,
+  }: KeyEvent) => ({
+    operation,
+    operation_category,
+    operation_native,
+    outcome,
+    service: source.service,
+    target,
+  })
+  if (tally.kept !== 1 || JSON.stringify(events.map(wordsOf)) !== JSON.stringify([wordsOf(event)]))
+    throw new Error(`scan has ${tally.kept} events: ${JSON.stringify(events.map(wordsOf))}`)
+  return event
+}
+
 /**
  * Intake, sort and judge in this process.
  * @param options `chunk` bytes are pushed at a time; a sorted run is written to disk every `runBytes`
@@ -96,7 +126,7 @@ export const scanBytes = (
     readonly chunk?: number
     readonly runBytes?: number
     readonly strict?: boolean
-    readonly config?: Partial<Config>
+    readonly config?: Partial<NormalizeSettings>
   } = {},
 ): PipelineResult => {
   const folder = mkdtempSync(join(tmpdir(), 'keytrail-test-'))
