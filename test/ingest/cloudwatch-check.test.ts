@@ -1,7 +1,11 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { loadConfig } from '../../src/config/config.ts'
 import { cloudWatchLogs } from '../../src/ingest/cloudwatch-logs.ts'
 import { sourceConfig } from '../../src/model/sources.ts'
 import { type CloudWatchLogs, startCloudWatchLogs } from '../standins/cloudwatch-logs.ts'
+import { root } from '../support/scan.ts'
 
 let logs: CloudWatchLogs
 beforeEach(async () => {
@@ -123,4 +127,27 @@ test('groups of several accounts are read with the role of each', async () => {
     'us-east-1/210987654321/two {"in":"two"}',
   ])
   expect(idle).toBeGreaterThan(0)
+})
+
+test('the documented policy allows what it does, and nothing else', async () => {
+  logs.roles.set(ROLE.arn, { externalId: 'f2a1', key: 'ASIAONEEXAMPLEEXAMPL' })
+  await check({ role: ROLE })
+  const source = sourceFor([{ name: 'trail', region: 'eu-central-1', role: ROLE }])
+  await source.read(
+    () => undefined,
+    async () => {},
+    AbortSignal.timeout(20_000),
+  )
+  const { Statement } = JSON.parse(
+    readFileSync(join(root, 'docs/permissions/aws-cloudwatch-logs.json'), 'utf8'),
+  ) as { Statement: { Action: string }[] }
+  const done = new Set(
+    logs.calls.map(({ action }) => `${action === 'AssumeRole' ? 'sts' : 'logs'}:${action}`),
+  )
+  expect([...done].sort()).toEqual(Statement.map(({ Action }) => Action).sort())
+})
+
+test('the example is a valid configuration', () => {
+  const { sources } = loadConfig(join(root, 'examples/cloudwatch-logs/keytrail.yml'), true)
+  expect(Object.values(sources).map(({ type }) => type)).toEqual(['cloudwatch_logs'])
 })

@@ -226,7 +226,10 @@ export const startCloudWatchLogs = async (): Promise<CloudWatchLogs> => {
     for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk)
     const text = Buffer.concat(chunks).toString()
     const target = request.headers['x-amz-target']
-    if (target === undefined) return assumeRole(new URLSearchParams(text), response)
+    if (target === undefined) {
+      logs.calls.push({ action: 'AssumeRole', key: '' })
+      return assumeRole(new URLSearchParams(text), response)
+    }
     const action = String(target).split('.')[1] ?? ''
     const body = JSON.parse(text) as Record<string, unknown>
     const key = /Credential=([^/]+)/.exec(request.headers.authorization ?? '')?.[1] ?? ''
