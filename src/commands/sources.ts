@@ -1,6 +1,7 @@
 /** The sources of a configuration. */
 import { cloudWatchLogs } from '../ingest/cloudwatch-logs.ts'
 import { followFiles } from '../ingest/follow.ts'
+import { s3Source } from '../ingest/s3-sqs.ts'
 import type { SourceConfig } from '../model/config.ts'
 import type { Source } from '../pipeline/ports.ts'
 
@@ -26,6 +27,8 @@ export const sourceOf = (
         follow,
         onFailure: (path, reason) => onNotice(`${path} cannot be read: ${reason}`),
       })
+    case 's3':
+      return s3Source({ ...source, feed_id, follow, onNotice })
     case 'cloudwatch_logs':
       return cloudWatchLogs({ ...source, feed_id, follow, onNotice })
   }

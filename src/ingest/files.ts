@@ -15,7 +15,15 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { Readable, type Transform } from 'node:stream'
-import { constants, createGunzip, createZstdDecompress, gunzipSync, zstdDecompressSync } from 'node:zlib'
+import { promisify } from 'node:util'
+import {
+  constants,
+  createGunzip,
+  createZstdDecompress,
+  gunzip,
+  gunzipSync,
+  zstdDecompressSync,
+} from 'node:zlib'
 import type { FileFailReason } from '../model/outcome.ts'
 
 export interface InputFile {
@@ -123,6 +131,22 @@ const readSmall = (path: string): Buffer | undefined => {
     return out.length >= BOMB_BYTES && out.length > BOMB_RATIO * bytes.length ? undefined : out
   } catch {
     return undefined // damaged or large: the streaming path reads what can be read, and says what is wrong
+  }
+}
+
+const gunzipBeside = promisify(gunzip)
+
+/**
+ * Decompresses a small gzip file beside the main thread. @param limit bytes that may come out of it
+ * @returns none when it is of another kind, larger or damaged: then `readStream` says what is wrong
+ */
+export const unpackBeside = async (bytes: Buffer, limit: number): Promise<Buffer | undefined> => {
+  if (packingOf(bytes) !== 'gzip') return undefined
+  try {
+    const chunkSize = Math.min(sizeHint(bytes), limit)
+    return await gunzipBeside(bytes, { maxOutputLength: limit, chunkSize })
+  } catch {
+    return undefined
   }
 }
 

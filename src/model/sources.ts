@@ -16,6 +16,56 @@ const filesSource = z
   })
   .describe('log files, plain, gzip or zstd')
 
+const bucket = z
+  .strictObject({
+    name: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'the name of a bucket')
+      .describe('name of the bucket'),
+    region: awsRegion.optional(),
+    role: awsRole.optional(),
+  })
+  .describe('a bucket; region and role are those of the source unless named')
+
+const s3Source = z
+  .strictObject({
+    type: z.literal('s3'),
+    queue: address('URL of the SQS queue that is told of new objects'),
+    region: awsRegion,
+    role: awsRole.optional(),
+    buckets: z
+      .array(bucket)
+      .min(1)
+      .max(1000)
+      .describe('buckets that are read; without them, every bucket that the queue names')
+      .optional(),
+    start: z
+      .enum(['beginning', 'end'])
+      .describe(
+        'at the first start: read what the queue holds, or pass over what was announced before; what was never announced is for `keytrail backfill`',
+      ),
+    visibility_seconds: z
+      .int()
+      .min(2)
+      .max(43_200)
+      .describe('seconds that a message is kept from others; it is prolonged while the work lasts')
+      .default(120),
+    objects: z
+      .int()
+      .min(1)
+      .max(64)
+      .describe('objects that are fetched at the same time, each of 4 MiB at most; larger ones are streamed')
+      .default(8),
+    endpoints: z
+      .strictObject({
+        s3: address('address of S3').optional(),
+        sqs: address('address of SQS').optional(),
+      })
+      .describe("addresses of the services, when they are not the region's own, such as VPC endpoints")
+      .optional(),
+  })
+  .describe('CloudTrail files in Amazon S3, announced by an SQS queue')
+
 const cloudWatchLogsSource = z
   .strictObject({
     type: z.literal('cloudwatch_logs'),
@@ -47,5 +97,6 @@ const cloudWatchLogsSource = z
   })
   .describe('Amazon CloudWatch Logs, read by polling')
 
-export const sourceConfig = z.discriminatedUnion('type', [filesSource, cloudWatchLogsSource])
+export const sourceConfig = z.discriminatedUnion('type', [filesSource, s3Source, cloudWatchLogsSource])
+export type S3Config = z.infer<typeof s3Source>
 export type CloudWatchLogsConfig = z.infer<typeof cloudWatchLogsSource>

@@ -12,12 +12,13 @@ import { conflictId } from './deduplicate.ts'
 import type { Kept } from './intake.ts'
 import { type Entry, type Heartbeat, type Judging, judging } from './judging.ts'
 import type { RecordNormalizer } from './normalize-record.ts'
-import type { Commit, Control, Journal, KnownId, Piece, Position } from './ports.ts'
+import type { Commit, Control, Journal, KnownId, LedgerEntry, Piece, Position } from './ports.ts'
 
 /** What intake brings: everything that one commit will hold. */
 export interface Batch {
   readonly kept: Kept[]
   readonly rejected: Rejection[]
+  readonly ledger: LedgerEntry[]
   /** `outcome|feed` or `outcome|feed|reason`. */
   readonly counters: Map<string, number>
   /** By feed, then place. */
@@ -31,6 +32,7 @@ export interface Batch {
 export const emptyBatch = (): Batch => ({
   kept: [],
   rejected: [],
+  ledger: [],
   counters: new Map(),
   positions: new Map(),
   settles: [],
@@ -94,6 +96,7 @@ export const liveJudge = (
     control: [],
     positions: new Map(),
     rejected: [],
+    ledger: [],
     ids: [],
     forget: undefined,
     counters: new Map(),
@@ -215,6 +218,7 @@ export const liveJudge = (
         control,
         positions: batch.positions,
         rejected: batch.rejected,
+        ledger: batch.ledger,
         ids,
         counters: batch.counters,
       })

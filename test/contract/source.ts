@@ -49,9 +49,9 @@ const MIB = 1024 ** 2
 /** `CRASHES`, `SEED` and `BACKLOG_MIB` give the full dose. */
 const crashes = Number(process.env['CRASHES'] ?? 8)
 const seed = Number(process.env['SEED'] ?? 1)
-const backlogBytes = Number(process.env['BACKLOG_MIB'] ?? 48) * MIB
+const backlogBytes = Number(process.env['BACKLOG_MIB'] ?? 64) * MIB
 /** What the loop itself holds is 5 batches of 2 MiB, with what surrounds them; the rest is the source's. */
-const HELD_BYTES = 40 * MIB
+const HELD_BYTES = 48 * MIB
 const PEAK_BYTES = 320 * MIB
 
 setFlagsFromString('--expose-gc')
@@ -140,7 +140,7 @@ const failingSettles = (source: Source, count: number): Source => {
   let left = count
   return {
     ...source,
-    read: (known, take, signal) =>
+    read: (known, take, signal, fate) =>
       source.read(
         known,
         (piece) => {
@@ -156,6 +156,7 @@ const failingSettles = (source: Source, count: number): Source => {
           })
         },
         signal,
+        fate,
       ),
   }
 }
@@ -189,7 +190,7 @@ const start = async (
   let looks = 0
   const watched: Source = {
     ...source,
-    read: (known, take, signal) =>
+    read: (known, take, signal, fate) =>
       source.read(
         known,
         async (piece) => {
@@ -197,6 +198,7 @@ const start = async (
           if (piece === 'idle') idle++
         },
         signal,
+        fate,
       ),
   }
   const reader = new Store(folder, 'reader')

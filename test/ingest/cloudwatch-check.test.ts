@@ -120,6 +120,7 @@ test('groups of several accounts are read with the role of each', async () => {
         )
     },
     AbortSignal.timeout(20_000),
+    async () => undefined,
   )
   await source.close?.()
   expect(read.sort()).toEqual([
@@ -137,6 +138,7 @@ test('the documented policy allows what it does, and nothing else', async () => 
     () => undefined,
     async () => {},
     AbortSignal.timeout(20_000),
+    async () => undefined,
   )
   const { Statement } = JSON.parse(
     readFileSync(join(root, 'docs/permissions/aws-cloudwatch-logs.json'), 'utf8'),

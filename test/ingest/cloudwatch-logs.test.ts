@@ -278,7 +278,7 @@ test('a group that cannot be read is not caught up, says why once, and goes on',
   put({ timestamp: T0 })
   const watch = (source: Source): Source => ({
     ...source,
-    read: (known, take, signal) =>
+    read: (known, take, signal, fate) =>
       source.read(
         known,
         (piece) => {
@@ -289,6 +289,7 @@ test('a group that cannot be read is not caught up, says why once, and goes on',
           return take(piece)
         },
         signal,
+        fate,
       ),
   })
   await run(T0 + 30 * MINUTE, {}, watch)
