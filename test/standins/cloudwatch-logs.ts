@@ -254,6 +254,21 @@ export const startCloudWatchLogs = async (): Promise<CloudWatchLogs> => {
         logGroups: found.map(([logGroupName, { retentionInDays }]) => ({ logGroupName, retentionInDays })),
       })
     }
+    if (action === 'CreateLogGroup' || action === 'CreateLogStream' || action === 'PutRetentionPolicy') {
+      const { retentionInDays } = body as { retentionInDays?: number }
+      if (action === 'CreateLogGroup') logs.group(name)
+      else if (retentionInDays !== undefined && group !== undefined)
+        groups.set(name, { ...group, retentionInDays })
+      return answer(response, 200, {})
+    }
+    if (action === 'PutLogEvents') {
+      const { logEvents, logStreamName: stream } = body as { logEvents: LogEvent[]; logStreamName: string }
+      logs.put(
+        name,
+        logEvents.map((one) => ({ ...one, stream })),
+      )
+      return answer(response, 200, { nextSequenceToken: '1' })
+    }
     if (action !== 'FilterLogEvents') return fail(response, 400, 'UnknownOperationException', action)
     if (group === undefined || isHidden)
       return fail(response, 400, 'ResourceNotFoundException', 'The specified log group does not exist.')
