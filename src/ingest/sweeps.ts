@@ -77,8 +77,9 @@ const minuteOf = (at: number) => Math.floor(at / MINUTE_MS) * MINUTE_MS
 interface Swept {
   readonly isWhole: boolean
   readonly pages: number
-  /** Time of the newest event. */
-  readonly reached: number
+  /** Times of the oldest and the newest event. */
+  readonly first: number
+  readonly last: number
 }
 
 /** @param firstSeen when the group was first looked at; nothing was handed over before */
@@ -125,7 +126,8 @@ export const sweeps = (options: SweepOptions, firstSeen: number): GroupSweeps =>
     see: (events: readonly FilteredLogEvent[]) => Promise<void>,
   ): AsyncGenerator<void, Swept> {
     const followed = new Map<string, number>()
-    let reached = from
+    let first = to
+    let last = from
     let nextToken: string | undefined
     for (let full = 0; ; ) {
       const page = await ask({
@@ -133,17 +135,20 @@ export const sweeps = (options: SweepOptions, firstSeen: number): GroupSweeps =>
         endTime: to - 1,
         ...(nextToken !== undefined && { nextToken }),
       })
-      if (page === undefined) return { isWhole: false, pages: full, reached: to }
+      if (page === undefined) return { isWhole: false, pages: full, first: from, last: to }
       const { events = [] } = page
-      for (const { timestamp = from } of events) reached = Math.max(reached, timestamp)
+      for (const { timestamp = from } of events) {
+        first = Math.min(first, timestamp)
+        last = Math.max(last, timestamp)
+      }
       await see(events)
       if (events.length > 0) full++
       nextToken = page.nextToken
-      if (nextToken === undefined) return { isWhole: true, pages: full, reached }
+      if (nextToken === undefined) return { isWhole: true, pages: full, first, last }
       const times = (followed.get(nextToken) ?? 0) + 1
       followed.set(nextToken, times)
-      if (times > FOLLOW) return { isWhole: false, pages: full, reached: to }
-      if (full > pages) return { isWhole: false, pages: full, reached }
+      if (times > FOLLOW) return { isWhole: false, pages: full, first: from, last: to }
+      if (full > pages) return { isWhole: false, pages: full, first, last }
       yield
     }
   }
@@ -185,6 +190,8 @@ export const sweeps = (options: SweepOptions, firstSeen: number): GroupSweeps =>
   /** Rounds of one sweep, for ever, a request a turn. */
   async function* walk(round: Round): AsyncGenerator<void> {
     let step = HOUR_MS
+    /** A window that was cut: where its events begin; up to there it is read first. */
+    let empty = 0
     for (;;) {
       round.began = clock()
       round.isOpen = true
@@ -196,11 +203,11 @@ export const sweeps = (options: SweepOptions, firstSeen: number): GroupSweeps =>
       }
       const late = round.late
       while (round.at < round.to) {
-        const end = Math.min(round.to, minuteOf(round.at + step))
+        const end = Math.min(round.to, empty > round.at ? empty : minuteOf(round.at + step))
         const seen = new Minutes()
         const count = counting(seen)
         const isShort = end - round.at <= MINUTE_MS
-        const { isWhole, pages, reached } = yield* read(
+        const { isWhole, pages, first, last } = yield* read(
           round.at,
           end,
           isShort ? Number.POSITIVE_INFINITY : MANY_PAGES,
@@ -210,11 +217,12 @@ export const sweeps = (options: SweepOptions, firstSeen: number): GroupSweeps =>
           },
         )
         if (!isWhole) {
-          step = Math.max(MINUTE_MS, Math.min(step, reached - round.at) / 2)
+          step = Math.max(MINUTE_MS, (last - first) / 2)
+          empty = minuteOf(first)
           yield
           continue
         }
-        if (pages < FEW_PAGES) step *= 2
+        if (pages < FEW_PAGES && end !== empty) step *= 2
         const changed = minutes.differing(seen, Math.max(round.at, oldest()), end)
         if (round === front) minutes.take(seen, changed)
         else round.late += yield* reread(changed, round)

@@ -256,6 +256,15 @@ test('of a minute that is older than what the journal knows, the new events alon
   expect(left()).toMatchObject({ ids: published(), received: 51 })
 })
 
+test('years of nothing and then very many pages cost few requests more than the pages', async () => {
+  const { logs, put, run, left, published } = await setUp()
+  logs.limits.events = 10
+  for (let n = 0; n < 3000; n++) put({ timestamp: T0 - 30 * DAY - n * 1200 })
+  await run(T0 + MINUTE)
+  expect(left()).toMatchObject({ ids: published(), received: 3000 })
+  expect(logs.calls.length).toBeLessThan(2.5 * 300)
+})
+
 describe('where it starts', () => {
   test.each([
     ['beginning', 3],
