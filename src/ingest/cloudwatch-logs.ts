@@ -116,7 +116,7 @@ export const cloudWatchLogs = (options: CloudWatchLogsOptions): Source => {
         onNotice(`${place} cannot be read, it is tried again: ${reason}`)
       }
       unread.add(group)
-      await handOver(place, NOTHING, () => undefined)
+      await take({ place, bytes: NOTHING, ends: true, position: () => undefined, trouble: reason })
     }
     const well = () => {
       if (told.reason !== '') onNotice(`${place} is read again`)
