@@ -10,7 +10,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FilteredLogEvent } from '@aws-sdk/client-cloudwatch-logs'
 import type { CloudWatchLogsConfig } from '../model/sources.ts'
-import { shortId } from '../normalize/text.ts'
+import { shortId, utcFromMillis } from '../normalize/text.ts'
 import { IdSet } from '../pipeline/id-set.ts'
 import type { Piece, Position, Source } from '../pipeline/ports.ts'
 import { needsOperator, refusal } from './aws.ts'
@@ -33,6 +33,8 @@ const PIECE_BYTES = 256 * 1024
 /** Waits after failures: full jitter over doubling steps (AWS Architecture Blog, Exponential Backoff And Jitter). */
 const FIRST_WAIT_MS = 500
 const MAX_WAIT_MS = 60_000
+/** Failures one after the other that are nothing to speak of: throttling, mostly. */
+const FAILURES_UNTOLD = 3
 /** The same trouble is told again after this time. */
 const TELL_MS = 600_000
 /** Events that are recognized when they are read again soon: 16 bytes each, three times as many at most. */
@@ -110,8 +112,8 @@ export const cloudWatchLogs = (options: CloudWatchLogsOptions): Source => {
 
     let told = { reason: '', at: 0 }
     /** Nothing is known of what comes meanwhile: silence is not quiet. */
-    const trouble = async (reason: string) => {
-      if (reason !== told.reason || clock() - told.at > TELL_MS) {
+    const trouble = async (reason: string, isTold: boolean) => {
+      if (isTold && (reason !== told.reason || clock() - told.at > TELL_MS)) {
         told = { reason, at: clock() }
         onNotice(`${place} cannot be read, it is tried again: ${reason}`)
       }
@@ -124,7 +126,7 @@ export const cloudWatchLogs = (options: CloudWatchLogsOptions): Source => {
     }
 
     const ask = async (span: Span): Promise<Page | undefined> => {
-      for (let wait = FIRST_WAIT_MS; ; wait = Math.min(2 * wait, MAX_WAIT_MS)) {
+      for (let failures = 1; ; failures++) {
         await ready()
         try {
           const page = await api.page(span, signal)
@@ -134,8 +136,11 @@ export const cloudWatchLogs = (options: CloudWatchLogsOptions): Source => {
           signal.throwIfAborted()
           if (isBadToken(cause, span)) return undefined
           const isFault = needsOperator(cause)
-          await trouble(refusal(cause, 'logs:FilterLogEvents', group.name))
-          const most = isFault ? MAX_WAIT_MS : wait
+          await trouble(
+            refusal(cause, 'logs:FilterLogEvents', group.name),
+            isFault || failures > FAILURES_UNTOLD,
+          )
+          const most = isFault ? MAX_WAIT_MS : Math.min(FIRST_WAIT_MS * 2 ** (failures - 1), MAX_WAIT_MS)
           await rest(most * (isFault ? 0.5 + Math.random() / 2 : Math.random()), signal)
         }
       }
@@ -150,7 +155,7 @@ export const cloudWatchLogs = (options: CloudWatchLogsOptions): Source => {
           const fresh = events.filter((event) => isNew(shortId(`${place} ${idOf(event)}`)))
           const at = fresh[0]?.timestamp
           for (const bytes of linesOf(fresh))
-            await handOver(place, bytes, () => undefined, `${place} ${new Date(at ?? now).toISOString()}`)
+            await handOver(place, bytes, () => undefined, `${place} ${utcFromMillis(at) ?? ''}`)
         },
         keep: (name, position) => handOver(`${place} ${name}`.trimEnd(), NOTHING, () => position),
         known: (name) => known(`${place} ${name}`.trimEnd()),

@@ -183,6 +183,7 @@ export const sweeps = (options: SweepOptions, firstSeen: number): GroupSweeps =>
         minutes.take(seen, [minute])
         break
       }
+      yield
     }
     return late
   }
