@@ -5,6 +5,7 @@ import { printable } from '../normalize/text.ts'
 import { COVERAGE, type Coverage, type FeedCoverage, noCoverage } from '../pipeline/coverage.ts'
 import { HISTORIES, type Histories } from '../pipeline/judging.ts'
 import { NOT_TAKEN, type Trouble } from '../pipeline/ports.ts'
+import { type ObjectStatus, objectsOf, renderObjects } from './status-objects.ts'
 import { dataFolder, type Where } from './where.ts'
 
 export interface StatusOptions extends Where {
@@ -58,6 +59,7 @@ export interface Status {
     readonly bytes: number
     readonly oldest: number | undefined
   }[]
+  readonly objects: ObjectStatus
   readonly alerts: number
   readonly rate: number
   readonly laws: { readonly records: boolean; readonly alerts: boolean }
@@ -127,6 +129,7 @@ export const statusOf = (store: Store, folder: string, now: number): Status => {
     running: store.isLocked(),
     feeds,
     sinks,
+    objects: objectsOf(store),
     alerts: total,
     rate: Math.round(store.eventsSince(now - RATE_MS) / (RATE_MS / 1000)),
     laws: {
@@ -219,6 +222,7 @@ const render = (status: Status): string => {
       ],
       feedRows,
     ),
+    ...renderObjects(status.objects),
     ...feeds.flatMap(coverageOf),
     '',
     table(

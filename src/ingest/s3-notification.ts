@@ -18,9 +18,16 @@ export type Announcement =
   | { readonly kind: 'objects'; readonly objects: readonly Announced[] }
   /** Of no object that came: a test, or one that was removed. */
   | { readonly kind: 'nothing' }
+  /** S3 has no such names. */
+  | { readonly kind: 'invalid' }
   /** It may carry log records itself. */
   | { readonly kind: 'other' }
 
+/** https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html and object-keys.html */
+const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/
+const MAX_KEY_BYTES = 1024
+/** S3 announces one object in a message, CloudTrail a handful. */
+const MAX_OBJECTS = 1000
 /** SNS in EventBridge in SNS is three. */
 const MAX_ENVELOPES = 4
 /** SNS sends it when a trail is told to use a topic. */
@@ -63,8 +70,13 @@ const ofEventBridge = (value: Json): Announced[] => {
     : [{ bucket, key, version: string(etag) ?? '' }]
 }
 
-const announced = (objects: readonly Announced[]): Announcement =>
-  objects.length === 0 ? { kind: 'nothing' } : { kind: 'objects', objects }
+const announced = (objects: readonly Announced[]): Announcement => {
+  if (objects.length === 0) return { kind: 'nothing' }
+  const valid = objects.every(
+    ({ bucket, key }) => BUCKET.test(bucket) && key !== '' && Buffer.byteLength(key) <= MAX_KEY_BYTES,
+  )
+  return valid && objects.length <= MAX_OBJECTS ? { kind: 'objects', objects } : { kind: 'invalid' }
+}
 
 /** @param body of the message */
 export const announcementIn = (body: string, depth = 0): Announcement => {

@@ -2,6 +2,7 @@
  * The queue that announces objects: messages are received, kept from others while they are worked on, and deleted in
  * batches. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Message, SQSClient } from '@aws-sdk/client-sqs'
 import { messageOf } from '../model/error.ts'
 import type { S3Config } from '../model/sources.ts'
@@ -12,6 +13,8 @@ const BATCH = 10
 const SECOND_MS = 1000
 /** What is not prolonged within a third of its time has two more chances. */
 const PROLONG_AT = 3
+/** A stop takes 10 s at most; what is not deleted by then comes again, and is known. */
+const CLOSE_MS = 4000
 
 export interface Queue {
   readonly client: SQSClient
@@ -131,8 +134,11 @@ export const openQueue = async (options: QueueOptions, onTrouble: (text: string)
     },
     async close() {
       clearInterval(prolong)
-      await deleting
-      await changeVisibility([...held], 0)
+      const last = async () => {
+        await deleting
+        await changeVisibility([...held], 0)
+      }
+      await Promise.race([last(), sleep(CLOSE_MS, undefined, { ref: false })])
       client.destroy()
     },
   }

@@ -14,15 +14,7 @@ import { turns } from '../pipeline/turns.ts'
 import { refusal } from './aws.ts'
 import { checkS3 } from './s3-check.ts'
 import { type Announced, announcementIn } from './s3-notification.ts'
-import {
-  type Buckets,
-  emptyPiece,
-  handOver,
-  isDecided,
-  openBuckets,
-  placeOf,
-  skippedByName,
-} from './s3-objects.ts'
+import { emptyPiece, handOver, isDecided, openBuckets, placeOf, skippedByName } from './s3-objects.ts'
 import { openQueue, type Queue } from './s3-queue.ts'
 
 export interface S3Options extends S3Config {
@@ -39,8 +31,7 @@ const SHORT_WAIT_S = 1
 const MAX_HELD = 2000
 const RETRY_MS = 1000
 const MAX_RETRY_MS = 60_000
-/** What waits is offered again after this time, doubled each time. */
-const WAITING_S = 30
+/** What waits is offered again when its message would be, then after twice that time, and so on up to this. */
 const MAX_WAITING_S = 3600
 /** The same trouble is told once in this time. */
 const TELL_MS = 60_000
@@ -63,7 +54,7 @@ export const s3Source = (options: S3Options): Source => {
   const { feed_id, region, follow, onNotice } = options
   const tell = patient(onNotice)
   let queue: Queue | undefined
-  let buckets: Buckets | undefined
+  const buckets = openBuckets(options)
 
   /** @returns whether it is decided for good */
   const readObject = async (
@@ -80,7 +71,7 @@ export const s3Source = (options: S3Options): Source => {
       await turn(() => take(emptyPiece(place, { fate: skipped })))
       return true
     }
-    const fetched = await (buckets ?? openBuckets(options)).fetch(object, signal)
+    const fetched = await buckets.fetch(object, signal)
     const became = await turn(() => handOver(place, fetched, take, signal))
     const why = became.reason && objectReasons[became.reason]
     if (became.outcome === 'failed')
@@ -100,15 +91,20 @@ export const s3Source = (options: S3Options): Source => {
     const passed = Number(attributes.SentTimestamp) < since
     const found = announcementIn(body)
     const place = `sqs:${id}`
-    if (found.kind === 'other' && !passed)
-      return turn(() => take(emptyPiece(place, { bytes: Buffer.from(body), settle })))
+    const close = (piece: Partial<Piece>) => turn(() => take(emptyPiece(place, { ...piece, settle })))
+    if (found.kind === 'other' && !passed) return close({ bytes: Buffer.from(body) })
+    if (found.kind === 'invalid')
+      tell('invalid', `${place} of ${options.queue} names an object that cannot be: the message is dropped`)
+    if (found.kind !== 'objects') return close({ fate: fateOfMessage[found.kind] })
     let decided = true
-    if (found.kind === 'objects')
-      for (const object of found.objects)
-        if (!(await readObject(object, { ...reading, passed }))) decided = false
-    if (decided) return turn(() => take(emptyPiece(place, { settle })))
+    for (const object of found.objects)
+      if (!(await readObject(object, { ...reading, passed }))) decided = false
+    if (decided) return close({})
     const times = Number(attributes.ApproximateReceiveCount ?? 1)
-    await own.giveBack(message, Math.min(WAITING_S * 2 ** Math.min(times - 1, 10), MAX_WAITING_S))
+    await own.giveBack(
+      message,
+      Math.min(options.visibility_seconds * 2 ** Math.min(times - 1, 10), MAX_WAITING_S),
+    )
   }
 
   return {
@@ -117,7 +113,6 @@ export const s3Source = (options: S3Options): Source => {
     async read(known, take, signal, fate) {
       const own = await openQueue(options, (text) => tell('queue', `${options.queue}: ${text}`))
       queue = own
-      buckets = openBuckets(options)
       let since = Number(known(BEGAN)?.['since'] ?? 0)
       if (options.start === 'end' && known(BEGAN) === undefined) {
         since = Date.now()
@@ -171,10 +166,23 @@ export const s3Source = (options: S3Options): Source => {
       await queue
         ?.close()
         .catch((cause) => tell('queue', `${options.queue} in ${region}: ${messageOf(cause)}`))
-      buckets?.close()
+      buckets.close()
     },
   }
 }
+
+const ofMessage = (outcome: Fate['outcome'], reason: Fate['reason']): Fate => ({
+  outcome,
+  reason,
+  detail: '',
+  version: '',
+})
+/** What becomes of messages that name no object to be read. */
+const fateOfMessage = {
+  nothing: ofMessage('skipped', 'notification'),
+  invalid: ofMessage('failed', 'unreadable'),
+  other: ofMessage('skipped', 'before_start'),
+} as const
 
 interface Reading {
   take(piece: Piece | 'idle'): Promise<void>

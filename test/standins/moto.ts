@@ -51,8 +51,11 @@ export interface Answer {
 export interface Moto {
   readonly url: string
   readonly asked: readonly Asked[]
-  /** Answers in place of the server; `cut` closes the connection. */
-  behave: (asked: Asked) => Answer | 'cut' | undefined
+  /**
+   * Answers in place of the server; `hang` never does, `cut` closes the connection, `half` does so in the middle of the
+   * answer.
+   */
+  behave: (asked: Asked) => Answer | 'hang' | 'cut' | 'half' | undefined
   close(): Promise<void>
 }
 
@@ -112,11 +115,16 @@ export const startMoto = async (): Promise<Moto> => {
       }
       asked.push(one)
       const answer = moto.behave(one)
+      if (answer === 'hang') return
       if (answer === 'cut') return void incoming.socket.destroy()
-      if (answer !== undefined) return void outgoing.writeHead(answer.status, answer.headers).end(answer.body)
+      if (answer !== undefined && answer !== 'half')
+        return void outgoing.writeHead(answer.status, answer.headers).end(answer.body)
       const onward = request({ host: '127.0.0.1', port, method, path, headers }, (reply) => {
         outgoing.writeHead(reply.statusCode ?? 500, reply.headers)
-        reply.pipe(outgoing)
+        if (answer === undefined) return void reply.pipe(outgoing)
+        void bodyOf(reply).then((whole) =>
+          outgoing.write(whole.subarray(0, whole.length / 2), () => incoming.socket.destroy()),
+        )
       })
       onward.on('error', () => outgoing.destroy())
       onward.end(body)

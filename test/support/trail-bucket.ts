@@ -34,10 +34,10 @@ export interface Trail {
   /** The source as a configuration names it. */
   readonly config: Readonly<Record<string, unknown>>
   /** As CloudTrail names its files. */
-  key(at?: Date): string
+  key(at?: Date, region?: string): string
   /** Puts an object; the bucket tells the queue. @returns its place */
   put(key: string, body: Buffer): Promise<string>
-  deliver(records: readonly CloudTrailRecord[], at?: Date): Promise<string>
+  deliver(records: readonly CloudTrailRecord[], at?: Date, region?: string): Promise<string>
   send(body: string): Promise<void>
   /** Messages that wait or are worked on. */
   unsettled(): Promise<number>
@@ -74,12 +74,12 @@ export const makeTrail = async (
       }),
     )
   let number = 0
-  const key = (at = new Date('2026-03-02T09:05:00Z')) => {
+  const key = (at = new Date('2026-03-02T09:05:00Z'), region = REGION) => {
     const stamp = at.toISOString()
     const day = stamp.slice(0, 10).replaceAll('-', '/')
     const minute = stamp.slice(0, 16).replace(/[-:]/g, '')
     const random = String(++number).padStart(16, '0')
-    return `AWSLogs/123456789012/CloudTrail/${REGION}/${day}/123456789012_CloudTrail_${REGION}_${minute}Z_${random}.json.gz`
+    return `AWSLogs/123456789012/CloudTrail/${region}/${day}/123456789012_CloudTrail_${region}_${minute}Z_${random}.json.gz`
   }
   const put = async (Key: string, Body: Buffer) => {
     await s3.send(new PutObjectCommand({ Bucket: name, Key, Body }))
@@ -100,7 +100,7 @@ export const makeTrail = async (
     },
     key,
     put,
-    deliver: (records, at) => put(key(at), gzipSync(delivery(records))),
+    deliver: (records, at, region) => put(key(at, region), gzipSync(delivery(records))),
     send: async (MessageBody) =>
       void (await sqs.send(new SendMessageCommand({ QueueUrl: queue, MessageBody }))),
     async unsettled() {
