@@ -26,7 +26,7 @@ const readExamples = (): CloudTrailRecord[] =>
     )
 
 /** mulberry32: small, seeded, good enough to spread ids. */
-const random = (seed: number) => {
+export const random = (seed: number) => {
   let state = seed
   return () => {
     state = (state + 0x6d2b79f5) | 0

@@ -1,8 +1,9 @@
-// Writes examples/aws/: invented CloudTrail log files in the S3 delivery layout.
-// Everything comes from one seeded generator: two runs give byte-equal files.
+// Writes examples/aws/: invented CloudTrail log files in the S3 delivery layout; and the logs of examples/azure-sql/.
+// Everything of aws/ comes from one seeded generator: two runs give byte-equal files.
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { exampleFiles } from './azure-sql/scenario.ts'
 
 type Json = string | number | boolean | null | undefined | readonly Json[] | Fields
 type Fields = { readonly [name: string]: Json }
@@ -248,3 +249,5 @@ calmKeyUse()
 otherServices()
 attack()
 deliver()
+for (const { name, text } of exampleFiles)
+  writeFileSync(join(import.meta.dirname, '..', 'examples', 'azure-sql', name), text)

@@ -12,6 +12,9 @@ const place = (name) => relative(root, join(demo, name))
 const args = [
   'scan',
   'examples/aws',
+  'examples/azure-sql',
+  '--config',
+  'examples/azure-sql/keytrail.yml',
   '--events',
   place('events.ndjson'),
   '--alerts',

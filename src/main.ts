@@ -35,7 +35,7 @@ Examples:
   keytrail explain 3f2a                            tell one alert in full
 
 Exit codes:
-  0 all read   1 fault, or a failed test or validate   2 usage or configuration
+  0 all read   1 fault, or a failed test, validate or verify   2 usage or configuration
   3 some files failed or records were rejected   4 nothing readable   10 --fail-on met`,
   )
 
@@ -296,6 +296,27 @@ program
   .action(async (folders, options) => {
     const { validate } = await import('./commands/validate.ts')
     exitCode = validate(folders, options)
+  })
+
+program
+  .command('verify')
+  .description('whether logs are what their provider delivered')
+  .command('cloudtrail')
+  .description('check CloudTrail logs against the digests that AWS signed')
+  .argument('<path...>', 'a copy of the bucket on disk, or s3://bucket/prefix')
+  .option(
+    '--keys <file>',
+    'public keys, as `aws cloudtrail list-public-keys` prints them (repeatable)',
+    collect,
+    [],
+  )
+  .option('--from <time>', 'a time, or a span such as 24h or 7d: all from then on must be covered')
+  .option('--to <time>', 'all until then must be covered')
+  .option(...asJson)
+  .option('--quiet', 'no progress', false)
+  .action(async (paths, options) => {
+    const { verifyCloudTrail } = await import('./commands/verify.ts')
+    exitCode = await verifyCloudTrail(paths, options, abort.signal)
   })
 
 const isBrokenPipe = (cause: unknown) => cause instanceof Error && 'code' in cause && cause.code === 'EPIPE'

@@ -20,7 +20,7 @@ export interface TestOptions {
 }
 
 /** Judges records as `scan` would, with one detector, whatever its status. */
-const alertsOf = (detector: Detector, records: readonly unknown[], known?: Knowledge): Alert[] => {
+export const alertsOf = (detector: Detector, records: readonly unknown[], known?: Knowledge): Alert[] => {
   const kept: Kept[] = []
   const reader = intake(
     {
@@ -73,7 +73,8 @@ const testFile = (path: string): Tested[] => {
   }))
 }
 
-const readCases = (casesPath: string) => {
+/** A cases file, checked. @throws KeytrailError `detectors.invalid` with the path of the first thing wrong */
+export const readCases = (casesPath: string) => {
   const checked = casesDocument.safeParse(
     parse(readFileSync(casesPath, 'utf8'), { schema: 'core', merge: false, uniqueKeys: true }),
   )

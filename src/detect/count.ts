@@ -4,16 +4,42 @@ import type { CountDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf, timeText } from './evidence.ts'
 import { getter } from './fields.ts'
+import { memo } from './memo.ts'
 import { begin, type Opened, raise, witness, witnessBetween } from './opened.ts'
 import type { Series } from './series.ts'
 import { entityOf, groupReader, severityOf, signalId } from './signal.ts'
 import type { Wants } from './state.ts'
 
+/** Groups whose keys are remembered, for each detector. */
+const MAX_GROUPS = 10_000
+const MAX_BUCKETS = 8
+
+/** Names the state of one group. */
+class Group {
+  readonly name: string
+  readonly #keys = new Map<number, string>()
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  /** Of the alert of a bucket. */
+  keyOf(bucket: number): string {
+    let key = this.#keys.get(bucket)
+    if (key === undefined) {
+      if (this.#keys.size >= MAX_BUCKETS) this.#keys.clear()
+      key = `open|${this.name}|${bucket}`
+      this.#keys.set(bucket, key)
+    }
+    return key
+  }
+}
+
 export const countStep = (detector: CountDetector, context: Context): Step => {
   const { facts, rules, groupBy, field } = detector
   const read = groupReader(groupBy)
   const value = field === undefined ? undefined : getter(field)
-  const prefix = `${facts.id}|${facts.version}|`
+  const groupOf = memo((values: string) => new Group(`${facts.id}|${facts.version}|${values}`), MAX_GROUPS)
   return (event, at) => {
     if (!rules.some((rule) => rule.matches(event))) return undefined
     const values = read(event)
@@ -22,7 +48,7 @@ export const countStep = (detector: CountDetector, context: Context): Step => {
       context.ungrouped++
       return undefined
     }
-    return new CountPlan(detector, context, event, at, values, prefix + values.join('|'), String(counted))
+    return new CountPlan(detector, context, event, at, values, groupOf(values.join('|')), String(counted))
   }
 }
 
@@ -33,8 +59,7 @@ class CountPlan implements Plan {
   readonly #event: KeyEvent
   readonly #at: number
   readonly #values: readonly string[]
-  /** Of the group. */
-  readonly #name: string
+  readonly #group: Group
   readonly #counted: string
 
   constructor(
@@ -43,7 +68,7 @@ class CountPlan implements Plan {
     event: KeyEvent,
     at: number,
     values: readonly string[],
-    name: string,
+    group: Group,
     counted: string,
   ) {
     this.#detector = detector
@@ -51,7 +76,7 @@ class CountPlan implements Plan {
     this.#event = event
     this.#at = at
     this.#values = values
-    this.#name = name
+    this.#group = group
     this.#counted = counted
   }
 
@@ -64,42 +89,29 @@ class CountPlan implements Plan {
     return bucketMs === 0 ? time : Math.floor(time / bucketMs) * bucketMs
   }
 
-  /** Keys of the alerts of the buckets that it can change, the first one that of its own time: made once. */
-  readonly #keys: string[] = []
-
-  #keyOf(bucket: number): string {
-    const index = (bucket - this.#bucketOf(this.#at)) / (this.#detector.bucketMs || 1)
-    let key = this.#keys[index]
-    if (key === undefined) {
-      key = `open|${this.#name}|${bucket}`
-      this.#keys[index] = key
-    }
-    return key
-  }
-
   #openedIn(bucket: number): Opened | undefined {
-    return this.#context.state.get(this.#keyOf(bucket)) as Opened | undefined // only these are kept under this key
+    return this.#context.state.get(this.#group.keyOf(bucket)) as Opened | undefined // only these are kept under this key
   }
 
   #keep(opened: Opened, bucket: number): void {
     const due = bucket + this.#detector.bucketMs + this.#context.finalizeMs
-    this.#context.state.put(this.#keyOf(bucket), opened, due)
+    this.#context.state.put(this.#group.keyOf(bucket), opened, due)
   }
 
   needs(wants: Wants): void {
     const { timespanMs, bucketMs } = this.#detector
     const chunk = Math.floor(this.#at / timespanMs)
-    for (let one = chunk - 1; one <= chunk + 1; one++) wants.chunk(this.#name, timespanMs, one)
+    wants.chunks(this.#group.name, timespanMs, chunk - 1, chunk + 1)
     if (bucketMs === 0) return
     for (let bucket = this.#bucketOf(this.#at); bucket <= this.#at + timespanMs; bucket += bucketMs)
-      wants.value(this.#keyOf(bucket))
+      wants.value(this.#group.keyOf(bucket))
   }
 
   fold(): void {
     const { timespanMs, threshold, bucketMs } = this.#detector
     const { state, finalizeMs } = this.#context
     const at = this.#at
-    const series = state.series(this.#name, timespanMs)
+    const series = state.series(this.#group.name, timespanMs)
     const entry = series.add(at, this.#counted, this.#event.event_id, () => noteOf(this.#event))
 
     /** The windows that an event changes end at most one timespan behind it. */
@@ -121,7 +133,7 @@ class CountPlan implements Plan {
       for (const { at: end, observed } of series.crossings(at, threshold))
         if (bucketMs > 0 || observed === threshold) this.#met(series, end, observed)
     const chunk = series.chunkOf(at)
-    state.added(this.#name, chunk, entry, (chunk + 2) * timespanMs + finalizeMs)
+    state.added(this.#group.name, chunk, entry, (chunk + 2) * timespanMs + finalizeMs)
   }
 
   /** The window that ends at `end` meets the condition. */

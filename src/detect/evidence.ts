@@ -1,7 +1,11 @@
 /** How an event reads in an alert. */
 import { shorten } from '../model/clip.ts'
 import type { KeyEvent } from '../model/event.ts'
+import { memo } from './memo.ts'
 import type { Note } from './series.ts'
+
+/** Times that are remembered: a burst writes the same ones again and again. */
+const MAX_TIMES = 4096
 
 /** One line: when, what, by whom, on what, from where, with which result. */
 export const summaryOf = (event: KeyEvent): string => {
@@ -18,4 +22,4 @@ export const summaryOf = (event: KeyEvent): string => {
 export const noteOf = (event: KeyEvent): Note => ({ summary: summaryOf(event), raw_ref: event.raw_ref })
 
 /** RFC 3339 of milliseconds since 1970; whole seconds without a fraction, as most records write them. */
-export const timeText = (at: number): string => new Date(at).toISOString().replace('.000Z', 'Z')
+export const timeText = memo((at: number) => new Date(at).toISOString().replace('.000Z', 'Z'), MAX_TIMES)

@@ -8,7 +8,8 @@ import type { NoveltyDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf } from './evidence.ts'
 import { getter } from './fields.ts'
-import { begin, type Opened, raise, revise, witness } from './opened.ts'
+import { memo } from './memo.ts'
+import { begin, type Opened, raise, revise, witness, worsen } from './opened.ts'
 import { entityOf, groupReader, severityOf, signalId } from './signal.ts'
 
 const DAY_MS = 86_400_000
@@ -20,10 +21,32 @@ interface Seen {
   readonly days: number[]
 }
 
-/** First day of a history. */
+/** A history: it begins anew when nothing was seen for as long as a pair is remembered. */
 interface First {
+  readonly day: number
+  readonly at: number
+  /** Newest day. */
+  readonly last: number
+}
+
+/** With a day more; one that is too far before does not belong to it. */
+const joined = (history: First, day: number, at: number, memoryDays: number): First =>
+  history.day - day > memoryDays
+    ? history
+    : {
+        day: Math.min(day, history.day),
+        at: Math.min(at, history.at),
+        last: Math.max(day, history.last),
+      }
+
+/** Pairs whose keys are remembered, for each detector. */
+const MAX_PAIRS = 10_000
+
+/** Names the state of one pair: the days it was seen on, and its alerts around one day. */
+interface Keys {
+  readonly seen: string
   day: number
-  at: number
+  open: readonly string[]
 }
 
 export const noveltyStep = (detector: NoveltyDetector, context: Context): Step => {
@@ -32,6 +55,11 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
   const readPair = groupReader(pair)
   const learnGetters = learnOn.map(getter)
   const prefix = `${facts.id}|${facts.version}|`
+  const keysOf = memo(
+    (values: string): Keys => ({ seen: `days|${prefix}${values}`, day: Number.NaN, open: [] }),
+    MAX_PAIRS,
+  )
+  const firstOf = memo((subject: string) => `first|${prefix}${subject}`, MAX_PAIRS)
 
   return (event, at): Plan | undefined => {
     if (!rule.matches(event)) return undefined
@@ -42,10 +70,16 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
       return undefined
     }
     const day = Math.floor(at / DAY_MS)
-    const name = prefix + values.join('|')
-    const seenKey = `days|${name}`
-    const firstKey = `first|${prefix}${String(subject)}`
-    const keyOf = (one: number) => `open|${name}|${one}`
+    const name = values.join('|')
+    const keys = keysOf(name)
+    if (keys.day !== day) {
+      keys.day = day
+      keys.open = Array.from({ length: OPEN_DAYS + 1 }, (_, later) => `open|${prefix}${name}|${day + later}`)
+    }
+    const seenKey = keys.seen
+    const firstKey = firstOf(subject)
+    const openKeys = keys.open
+    const keyOf = (one: number) => openKeys[one - day] ?? ''
     const openedOn = (one: number) => state.get(keyOf(one)) as Opened | undefined // only these are kept under this key
     const keep = (opened: Opened, one: number) =>
       state.put(keyOf(one), opened, opened.waiting ? one * DAY_MS : (one + 1) * DAY_MS + context.finalizeMs)
@@ -68,17 +102,15 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
       needs(wants) {
         wants.value(seenKey)
         wants.value(firstKey)
-        for (let one = day; one <= day + OPEN_DAYS; one++) wants.value(keyOf(one))
+        for (const key of openKeys) wants.value(key)
       },
       fold() {
         const known = openedOn(day)
         if (known !== undefined) {
           witness(known, event.event_id, event.time.event, noteOf(event))
-          if (
-            raise(known, known.draft.evidence.total, Date.parse(known.draft.window.start), at) &&
-            !known.waiting
-          )
-            context.tell(known)
+          const graver = worsen(known, severityOf(facts, event))
+          const more = raise(known, known.draft.evidence.total, Date.parse(known.draft.window.start), at)
+          if ((graver || more) && !known.waiting) context.tell(known)
           keep(known, day)
           return
         }
@@ -86,9 +118,16 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
         const days = seen?.days ?? []
         if (days.includes(day)) return
         const forgetAt = (day + memoryDays + OPEN_DAYS) * DAY_MS
-        const first = state.get(firstKey) as First | undefined // only these are kept under this key
-        if (first === undefined || at < first.at)
-          state.put(firstKey, { day, at } satisfies First, forgetAt + learnDays * DAY_MS)
+        const kept = state.get(firstKey) as First | undefined // only these are kept under this key
+        const first = kept !== undefined && day - kept.last <= memoryDays ? kept : undefined
+        if (first === undefined || day !== first.last)
+          state.put(
+            firstKey,
+            first === undefined
+              ? ({ day, at, last: day } satisfies First)
+              : joined(first, day, at, memoryDays),
+            (Math.max(day, first?.last ?? day) + memoryDays + OPEN_DAYS) * DAY_MS,
+          )
         const newest = Math.max(day, days.at(-1) ?? day)
         state.put(
           seenKey,

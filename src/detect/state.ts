@@ -20,7 +20,8 @@ export interface State {
 /** What an event needs of the state, so that it can be fetched before. */
 export interface Wants {
   value(key: string): void
-  chunk(name: string, timespanMs: number, chunk: number): void
+  /** Chunks of a series, the first and the last one included. */
+  chunks(name: string, timespanMs: number, first: number, last: number): void
 }
 
 export const isTimed = (key: string): boolean => key.startsWith('open|')

@@ -80,7 +80,7 @@ const isKeyOf = ({ keys }: Entry, id: string | undefined): boolean =>
 const isServerOf = ({ server }: Entry, container: string): boolean =>
   server !== '' && `${container}/`.includes(server.startsWith('/') ? `${server}/` : `/${server}/`)
 
-const STORE_RESOURCE = /\/(?:vaults|managedhsms)\/([^/]+)/
+const STORE_RESOURCE = /\/(?:deleted)?(?:vaults|managedhsms)\/([^/]+)/
 
 const partOf = (entry: Entry, event: KeyEvent): Part | undefined => {
   const { target, change } = event

@@ -96,6 +96,10 @@ const plannedWork = ({ target, time }: KeyEvent, windows: Knowledge['change_wind
  * are of the database register.
  */
 export const labeler = (known: Knowledge): LabelsOf => {
+  if (
+    [known.labels, known.own_accounts, known.change_windows, known.databases].every((all) => all.length === 0)
+  )
+    return () => undefined
   const index = (kind: Labeled['kind']) => indexOf(known.labels.filter((one) => one.kind === kind))
   const [ofKey, ofPrincipal, ofAccount] = [index('key'), index('principal'), index('account')]
   const relate = relating(known)

@@ -4,8 +4,10 @@ import type { Commit, Cursor, DeadLetter, Trouble, Wanted } from '../pipeline/po
 import { compress } from './block.ts'
 import type { Retention, Store } from './store.ts'
 
-/** A commit with its items packed: what crosses to the thread. */
-export interface PackedCommit extends Omit<Commit, 'items'> {
+/** A commit with its items and ids packed: what crosses to the thread, where thousands of small objects cost most. */
+export interface PackedCommit extends Omit<Commit, 'items' | 'ids'> {
+  /** 32 digits of the id and 16 of the digest, for each item. */
+  readonly ids: string
   readonly packed: Uint8Array | undefined
   readonly count: number
   readonly span: readonly [first: number, last: number]
@@ -15,7 +17,11 @@ export const calls = {
   next: (store: Store) => store.next,
   commit(store: Store, commit: PackedCommit) {
     const { packed, count, span } = commit
-    store.commit(commit, packed && { count, firstEvent: span[0], lastEvent: span[1], data: compress(packed) })
+    const ids = unpackIds(commit.ids)
+    store.commit(
+      { ...commit, ids },
+      packed && { count, firstEvent: span[0], lastEvent: span[1], data: compress(packed) },
+    )
   },
   positions: (store: Store, feed: string) => store.positions(feed),
   known: (store: Store, ids: readonly string[]) => store.known(ids),
@@ -42,6 +48,20 @@ export type CallName = keyof Calls
 type Rest<F> = F extends (store: Store, ...rest: infer R) => unknown ? R : never
 export type CallArguments<N extends CallName> = Rest<Calls[N]>
 export type CallResult<N extends CallName> = ReturnType<Calls[N]>
+
+const ID_DIGITS = 32
+const DIGEST_DIGITS = 16
+
+export const packIds = (ids: Commit['ids']): string => ids.map(({ id, digest }) => id + digest).join('')
+
+const unpackIds = (packed: string): Commit['ids'] =>
+  Array.from({ length: packed.length / (ID_DIGITS + DIGEST_DIGITS) }, (_, index) => {
+    const at = index * (ID_DIGITS + DIGEST_DIGITS)
+    return {
+      id: packed.slice(at, at + ID_DIGITS),
+      digest: packed.slice(at + ID_DIGITS, at + ID_DIGITS + DIGEST_DIGITS),
+    }
+  })
 
 /** SQLite result codes: https://www.sqlite.org/rescode.html */
 const FULL = 13

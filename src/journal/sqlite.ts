@@ -4,7 +4,14 @@ import { Worker } from 'node:worker_threads'
 import { type ErrorCode, KeytrailError } from '../model/error.ts'
 import type { Commit, Journal } from '../pipeline/ports.ts'
 import { packBlock } from './block.ts'
-import { type CallArguments, type CallName, type CallResult, calls, type PackedCommit } from './calls.ts'
+import {
+  type CallArguments,
+  type CallName,
+  type CallResult,
+  calls,
+  type PackedCommit,
+  packIds,
+} from './calls.ts'
 import { type Retention, Store, unpacked } from './store.ts'
 
 export interface WorkerInput {
@@ -22,8 +29,9 @@ const LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 192 }
 
 type Ask = <N extends CallName>(name: N, ...rest: CallArguments<N>) => Promise<CallResult<N>>
 
-const packed = ({ items, ...rest }: Commit): PackedCommit => ({
+const packed = ({ items, ids, ...rest }: Commit): PackedCommit => ({
   ...rest,
+  ids: packIds(ids),
   count: items.length,
   packed: items.length === 0 ? undefined : packBlock(items),
 })

@@ -192,7 +192,7 @@ export class Store {
       for (const one of commit.rejected)
         this.#run('INSERT INTO rejected VALUES(NULL, ?, ?, ?)', at, one.reason, JSON.stringify(one))
       this.ledger.keep(commit.ledger, at)
-      for (const { id, digest, index } of commit.ids)
+      for (const [index, { id, digest }] of commit.ids.entries())
         this.#run('INSERT OR REPLACE INTO ids VALUES(?, ?, ?, ?)', Buffer.from(id, 'hex'), digest, seq, index)
       if (commit.forget !== undefined) {
         this.#run('DELETE FROM state WHERE due <= ? AND timed = 0', commit.forget)

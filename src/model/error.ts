@@ -44,6 +44,24 @@ export const errors = {
     remedy:
       'Name s3://bucket/AWSLogs/ or a folder within, and look at its permissions with `keytrail doctor`.',
   },
+  'verify.keys': {
+    exitCode: 2,
+    retry: false,
+    remedy:
+      'Give what `aws cloudtrail list-public-keys --region REGION --start-time … --end-time …` prints with --keys, once for each region.',
+  },
+  'verify.nothing': {
+    exitCode: 4,
+    retry: false,
+    remedy:
+      'Name a copy with digests (aws s3 sync s3://BUCKET/PREFIX/AWSLogs AWSLogs), or s3://BUCKET/PREFIX where PREFIX is what stands before AWSLogs.',
+  },
+  'verify.cloud': {
+    exitCode: 4,
+    retry: true,
+    remedy:
+      'Check bucket, region and credentials; allowed must be s3:ListBucket, s3:GetObject and cloudtrail:ListPublicKeys.',
+  },
   'worker.failed': {
     exitCode: 1,
     retry: true,

@@ -91,11 +91,14 @@ const onFeed = (resource: string, paths: readonly string[]): boolean =>
     )
   })
 
-/** The request, or the answer when the request is not in the record: what stands under `properties`. */
+/** What stands under `properties`. */
+const propertiesOf = (whole: Json): Json =>
+  isObject(embedded(whole['properties'])) ? fold(whole['properties']) : whole
+
+/** The request, or the answer when the request is not in the record. */
 const bodyOf = (all: Json): Json => {
   const request = fold(all['requestbody'])
-  const whole = Object.keys(request).length > 0 ? request : fold(all['responsebody'])
-  return isObject(embedded(whole['properties'])) ? fold(whole['properties']) : whole
+  return propertiesOf(Object.keys(request).length > 0 ? request : fold(all['responsebody']))
 }
 
 /** What else has to hold, and what the content of the request makes of the row. */
@@ -120,6 +123,9 @@ interface Facts {
   readonly resource: string
   readonly mapping: Mapping
   readonly body: Json
+  readonly all: Json
+  /** Tenant of the subscription: an access policy alone does not name the one of its vault. */
+  readonly owner: string | undefined
 }
 
 interface Told {
@@ -130,15 +136,24 @@ interface Told {
 
 const POLICY_CALL = /\/accesspolicies\/(add|remove|replace)$/
 
-const toldBy = ({ action, resource, mapping, body }: Facts, cuts: Cuts): Told => {
+const toldBy = ({ action, resource, mapping, body, all, owner }: Facts, cuts: Cuts): Told => {
   switch (mapping.object) {
     case 'vault':
     case 'hsm':
-      return { change: vaultChange(body, POLICY_CALL.exec(resource)?.[1] ?? 'add', cuts) }
+      return {
+        change: vaultChange(
+          { ...body, tenantid: body['tenantid'] ?? owner },
+          POLICY_CALL.exec(resource)?.[1] ?? 'add',
+          cuts,
+        ),
+      }
     case 'role_assignment':
       return { change: roleChange(body, mapping.operation === 'role_assign' ? 'add' : 'remove', cuts) }
     case 'storage': {
-      const encryption = encryptionOf(body)
+      const asked = encryptionOf(body)
+      // a protector is asked for by the name the server has for the key; only the answer has its URL
+      const uri = asked.uri ?? string(propertiesOf(fold(all['responsebody']))['uri'])
+      const encryption = { ...asked, uri }
       return { change: encryptionChange(encryption, cuts), key: objectOf(encryption.uri) }
     }
     case 'diagnostic_setting':
@@ -233,8 +248,8 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
   )
   const created = row.mapping.operation === 'container_update' && result.status === 201
   const mapping: Mapping = created ? { ...base, operation: 'container_create' } : base
-  const told = toldBy({ action, resource, mapping, body }, cuts)
   const owner = seen.columns ? undefined : string(top['tenantid'])?.toLowerCase()
+  const told = toldBy({ action, resource, mapping, body, all, owner }, cuts)
   const correlation = string(top['correlationid'])
   const eventDataId = string(top['eventdataid'])
   return assemble(

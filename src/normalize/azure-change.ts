@@ -121,6 +121,11 @@ export const roleChange = (assignment: Json, action: 'add' | 'remove', cuts: Cut
       member === undefined && role === undefined
         ? undefined
         : bindingsOf([{ action, role, member, condition }], cuts),
+    flags: flagsOf(
+      action === 'add' &&
+        scalar(assignment['principaltype']).toLowerCase() === 'foreigngroup' &&
+        'external_account',
+    ),
   }
 }
 

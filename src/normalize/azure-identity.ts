@@ -54,7 +54,8 @@ const collect = (from: Json, into: Json, depth: number) => {
 export const claimsOf = (top: Json): Json => {
   const claims: Json = Object.create(null)
   const identity = fold(top['identity'])
-  const given = embedded(identity['claim'] ?? identity['claims'] ?? top['claims'])
+  const { authorization: _, ...bare } = identity // Managed HSM writes a text, which may hold the claims themselves
+  const given = embedded(identity['claim'] ?? identity['claims'] ?? top['claims'] ?? bare)
   if (isObject(given)) collect(given, claims, 0)
   for (const name of Object.keys(top)) // columns of AzureDiagnostics
     if (name.startsWith('identityclaim') && typeof top[name] === 'string')

@@ -99,6 +99,7 @@ export const vaultOperations: Readonly<Record<string, Mapping>> = {
   VaultDelete: as('container_delete', 'vault'),
   VaultGet: as('read_metadata', 'vault'),
   VaultPatch: as('container_update', 'vault'),
+  VaultPurge: as('container_purge', 'vault'), // of the documentation of 2020
   VaultPut: as('container_update', 'vault'),
   VaultRecover: as('container_recover', 'vault'),
 }

@@ -7,12 +7,21 @@
 import { isObject, type Json, list, parse, string } from './json.ts'
 import { type Cuts, field } from './text.ts'
 
+const plainNames = new Map<string, string>()
+/** Providers use a few hundred names; what hostile records bring beyond is not remembered. */
+const MAX_NAMES = 4096
+
 /** `httpStatusCode_d`, `event_data_id` and `CallerIpAddress` are one name in three spellings. */
-const plain = (name: string): string =>
-  name
+const plain = (name: string): string => {
+  const known = plainNames.get(name)
+  if (known !== undefined) return known
+  const made = name
     .replace(/_[sdbgt]$/, '')
     .replaceAll('_', '')
     .toLowerCase()
+  if (plainNames.size < MAX_NAMES && name.length <= 128) plainNames.set(name, made)
+  return made
+}
 
 const localized = (value: unknown): unknown =>
   isObject(value) && ('localizedValue' in value || 'localized_value' in value) ? value['value'] : value

@@ -287,6 +287,15 @@ const attestationOf = (record: Json, cuts: Cuts): Crypto['attestation'] => {
   }
 }
 
+const algorithmNames = [
+  'encryptionAlgorithm',
+  'sourceEncryptionAlgorithm',
+  'signingAlgorithm',
+  'macAlgorithm',
+  'keyAgreementAlgorithm',
+  'wrappingAlgorithm',
+]
+
 /** Algorithm, key properties and encryption context of a KMS call, or of a companion call that names encryption. */
 export const cryptoOf = (
   record: Json,
@@ -305,19 +314,7 @@ export const cryptoOf = (
   const given = request['encryptionContext'] ?? request['sourceEncryptionContext']
   const context = isObject(given) && Object.keys(given).length > 0 ? given : undefined
   const crypto: Crypto = {
-    algorithm: field(
-      first(request, [
-        'encryptionAlgorithm',
-        'sourceEncryptionAlgorithm',
-        'signingAlgorithm',
-        'macAlgorithm',
-        'keyAgreementAlgorithm',
-        'wrappingAlgorithm',
-      ]),
-      64,
-      'crypto.algorithm',
-      cuts,
-    ),
+    algorithm: field(first(request, algorithmNames), 64, 'crypto.algorithm', cuts),
     key_spec: field(
       first(request, ['keySpec', 'keyPairSpec', 'customerMasterKeySpec']) ?? metadata['keySpec'],
       64,

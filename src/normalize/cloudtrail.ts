@@ -204,8 +204,7 @@ const changesNothing = new Set<string>(['cryptographic', 'read', 'authentication
 const unchanged = { change: undefined, readable: true }
 
 const normalize = (value: unknown, raw: RawRecord, settings: NormalizeSettings): Normalized => {
-  if (!isObject(value) || !recognizes(value))
-    return rejected('unknown_format', 'no eventSource and eventName, or eventVersion is not 1.x')
+  if (!isObject(value)) return rejected('unknown_format', 'no CloudTrail record')
   const eventTime = utc(value['eventTime'])
   const time = eventTime ?? raw.envelopeTime ?? utc(value['@timestamp']) // Logstash moves eventTime there
   if (time === undefined) return rejected('bad_time', 'eventTime is missing or not RFC 3339')

@@ -74,7 +74,9 @@ export const stateOf = (value: unknown) => {
 const keyTold = (mapping: Mapping, method: string, request: Json, response: Json, cuts: Cuts): Told => {
   const version = fold(request['cryptokeyversion'])
   const key = fold(request['cryptokey'])
-  const asked = stateOf(version['state'])
+  const mask = maskOf(request['updatemask'])
+  const named = mask.length === 0 || mask.includes('state') // what a mask does not name is not written
+  const asked = named ? stateOf(version['state']) : undefined
   const state = stateOf(response['state']) ?? asked
   const switched =
     method === 'updatecryptokeyversion' && (asked === 'enabled' || asked === 'disabled')

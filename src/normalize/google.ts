@@ -12,6 +12,7 @@ import { dig, fold, scalar } from './azure-record.ts'
 import { type Format, rejected, skipped } from './format.ts'
 import { googleTold, storageKeyOf, type Told } from './google-change.ts'
 import { type GoogleCaller, googleCaller } from './google-identity.ts'
+import { loginAuth } from './google-login.ts'
 import { type Method, methodOf, platformEvents } from './google-operations.ts'
 import { canonical, entry, integer, isObject, type Json, list, string } from './json.ts'
 import type { Mapping } from './mapping.ts'
@@ -302,7 +303,7 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
       parts: {
         initiated_by: caller.initiated_by,
         actor: caller.actor,
-        auth: caller.auth,
+        auth: { ...caller.auth, ...(meaning.service === 'gcp_login' && loginAuth(last, payload, cuts)) },
         network: networkOf(payload, caller.initiated_by, cuts),
         target: targetOf(
           {
@@ -326,7 +327,8 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
 
 /** What the caller said about an external key, at its newer place. */
 const contextIn = (payload: Json): string | undefined =>
-  list(dig(payload, 'metadata', 'entries'))
+  [dig(payload, 'metadata', 'entries')]
+    .flat()
     .map((one) => string(fold(one)['callerprovidedcontext']))
     .find((one) => one !== undefined)
 

@@ -54,7 +54,9 @@ export const canonical = (value: unknown, depth = 0): string | undefined => {
   }
   if (isObject(value)) {
     const parts: string[] = []
-    for (const name of Object.keys(value).sort()) {
+    const names = Object.keys(value)
+    if (names.some((name, at) => at > 0 && name < (names[at - 1] ?? ''))) names.sort()
+    for (const name of names) {
       const text = canonical(value[name], depth + 1)
       if (text === undefined) return undefined
       parts.push(`${JSON.stringify(name)}:${text}`)

@@ -22,8 +22,12 @@ export const sha256 = (data: string | Uint8Array): string => hash('sha256', data
 /** The short form used for ids: the first 32 hex digits of SHA-256. */
 export const shortId = (text: string): string => sha256(text).slice(0, 32)
 
+/** Most text: printable ASCII without a backslash, in which nothing can be unsafe. */
+const beyondPlain = /[^ -[\]-~]/
+
 /** Makes text safe to show: control and direction characters become `\uXXXX`, lone surrogates U+FFFD. */
 export const printable = (text: string): string => {
+  if (!beyondPlain.test(text)) return text
   const formed = text.isWellFormed() ? text : text.toWellFormed()
   return unsafe.test(formed) ? formed.replace(unsafeAll, escaped) : formed
 }

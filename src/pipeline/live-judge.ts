@@ -107,19 +107,12 @@ export const liveJudge = (
   const idsOf = (batch: Batch) => batch.kept.map(({ order }) => order.slice(-32))
   const prepared = new WeakMap<Batch, Promise<ReadonlyMap<string, KnownId>>>()
   /** Ids of the newest commits: those that an early answer may not know. */
-  let recent: ReadonlyMap<string, KnownId>[] = []
+  const recent = new Map<string, KnownId>()
+  const rounds: Commit['ids'][] = []
   const remember = (seq: number, ids: Commit['ids']) => {
-    recent = [...recent, new Map(ids.map(({ id, digest, index }) => [id, { digest, seq, index }]))].slice(
-      -RECENT,
-    )
-  }
-
-  const lately = (id: string): KnownId | undefined => {
-    for (const ids of recent) {
-      const known = ids.get(id)
-      if (known !== undefined) return known
-    }
-    return undefined
+    for (const [index, { id, digest }] of ids.entries()) recent.set(id, { digest, seq, index })
+    rounds.push(ids)
+    if (rounds.length > RECENT) for (const { id } of rounds.shift() ?? []) recent.delete(id)
   }
 
   /** Whether what the journal has under an id is this record. */
@@ -139,13 +132,13 @@ export const liveJudge = (
     const own = order.slice(-32)
     const digest = whole.slice(0, 16)
     const here = seen.get(own)
-    const before = known.get(own) ?? lately(own)
+    const before = known.get(own) ?? recent.get(own)
     if (here === undefined && before === undefined) return { id: own, digest, borrowed: false }
     if (here !== undefined && (here.digest === digest || contentHash(here.bytes) === contentHash(bytes)))
       return undefined
     if (before !== undefined && (await isRepeat(before, digest, bytes))) return undefined
     const id = conflictId(own, contentHash(bytes))
-    const isKnown = seen.has(id) || lately(id) !== undefined || (await journal.known([id])).has(id)
+    const isKnown = seen.has(id) || recent.has(id) || (await journal.known([id])).has(id)
     return isKnown ? undefined : { id, digest, borrowed: true }
   }
 
@@ -175,6 +168,7 @@ export const liveJudge = (
         }
         const result = normalize(parse(raw.bytes.toString('utf8')), {
           ...raw,
+          sha256: whole,
           eventId: kept.order.slice(-32),
         })
         if (result.kind === 'skipped') countUp(batch.counters, `skipped|${feed}|${result.reason}`)
@@ -192,7 +186,7 @@ export const liveJudge = (
           event.parse_warnings = [...(event.parse_warnings ?? []), 'id_conflict']
         }
         seen.set(identity.id, { digest: identity.digest, bytes: raw.bytes })
-        ids.push({ id: identity.id, digest: identity.digest, index })
+        ids.push({ id: identity.id, digest: identity.digest })
         raws.push(raw.bytes)
         entries.push({ feed, event, at: Date.parse(event.time.event) })
         countUp(batch.counters, `kept|${feed}`)

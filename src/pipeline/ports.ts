@@ -164,7 +164,7 @@ export interface Commit {
   readonly rejected: readonly Rejection[]
   readonly ledger: readonly LedgerEntry[]
   /** Event ids of the items, with their digests, in order. */
-  readonly ids: readonly { readonly id: string; readonly digest: string; readonly index: number }[]
+  readonly ids: readonly { readonly id: string; readonly digest: string }[]
   /** State that was due before this watermark is not needed any more. */
   readonly forget: number | undefined
   readonly values: readonly ValueChange[]

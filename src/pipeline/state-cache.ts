@@ -47,8 +47,6 @@ const touch = <V>(map: Map<string, V>, key: string, value: V): V => {
 }
 
 interface Added {
-  readonly name: string
-  readonly chunk: number
   readonly due: number
   readonly entries: Entry[]
 }
@@ -57,7 +55,8 @@ export class CachedState implements State {
   readonly #values = new Map<string, Held>()
   readonly #series = new Map<string, HeldSeries>()
   readonly #dirty = new Map<string, Held>()
-  readonly #added = new Map<string, Added>()
+  /** By series, then chunk. */
+  readonly #added = new Map<string, Map<number, Added>>()
   #wantedValues = new Set<string>()
   #wantedChunks = new Map<string, readonly [name: string, timespanMs: number, chunk: number]>()
   /** Series used since the last commit. */
@@ -81,10 +80,10 @@ export class CachedState implements State {
       if (held === undefined) this.#wantedValues.add(key)
       else if (this.#values.size > this.#maxValues / 2) touch(this.#values, key, held) // order matters when room gets short
     },
-    chunk: (name, timespanMs, chunk) => {
-      const held = this.#hold(name, timespanMs)
-      if (!held.series.chunks.has(chunk))
-        this.#wantedChunks.set(`${name}|${chunk}`, [name, timespanMs, chunk])
+    chunks: (name, timespanMs, first, last) => {
+      const { chunks } = this.#hold(name, timespanMs).series
+      for (let chunk = first; chunk <= last; chunk++)
+        if (!chunks.has(chunk)) this.#wantedChunks.set(`${name}|${chunk}`, [name, timespanMs, chunk])
     },
   }
 
@@ -173,9 +172,13 @@ export class CachedState implements State {
   }
 
   added(name: string, chunk: number, entry: Entry, due: number): void {
-    const key = `${name}|${chunk}`
-    const known = this.#added.get(key)
-    if (known === undefined) this.#added.set(key, { name, chunk, due, entries: [entry] })
+    let chunks = this.#added.get(name)
+    if (chunks === undefined) {
+      chunks = new Map()
+      this.#added.set(name, chunks)
+    }
+    const known = chunks.get(chunk)
+    if (known === undefined) chunks.set(chunk, { due, entries: [entry] })
     else known.entries.push(entry)
   }
 
@@ -186,12 +189,14 @@ export class CachedState implements State {
       value: value && JSON.stringify(value),
       due,
     }))
-    const lists = [...this.#added.values()].map(({ name, chunk, due, entries }) => ({
-      name,
-      chunk,
-      due,
-      entries: JSON.stringify(entries.map(storedEntry)),
-    }))
+    const lists = [...this.#added].flatMap(([name, chunks]) =>
+      [...chunks].map(([chunk, { due, entries }]) => ({
+        name,
+        chunk,
+        due,
+        entries: JSON.stringify(entries.map(storedEntry)),
+      })),
+    )
     this.#dirty.clear()
     this.#added.clear()
     this.#agenda.clear()

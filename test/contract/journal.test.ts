@@ -135,9 +135,7 @@ describe.each([
 
   test('knows ids, and where their records are', async () => {
     const journal = await make()
-    await journal.commit(
-      commit(1, { items: [item('x')], ids: [{ id: id(7), digest: 'd'.repeat(16), index: 0 }] }),
-    )
+    await journal.commit(commit(1, { items: [item('x')], ids: [{ id: id(7), digest: 'd'.repeat(16) }] }))
     const known = await journal.known([id(7), id(8)])
     expect([...known]).toEqual([[id(7), { digest: 'd'.repeat(16), seq: 1, index: 0 }]])
   })

@@ -8,6 +8,7 @@ import { sorter } from '../../src/journal/sorted-runs.ts'
 import type { Alert } from '../../src/model/alert.ts'
 import { defaultConfig } from '../../src/model/config.ts'
 import type { KeyEvent } from '../../src/model/event.ts'
+import type { Knowledge } from '../../src/model/knowledge.ts'
 import type { Summary } from '../../src/model/summary.ts'
 import type { NormalizeSettings } from '../../src/normalize/format.ts'
 import { intake, type Tally } from '../../src/pipeline/intake.ts'
@@ -127,6 +128,7 @@ export const scanBytes = (
     readonly runBytes?: number
     readonly strict?: boolean
     readonly config?: Partial<NormalizeSettings>
+    readonly known?: Knowledge
   } = {},
 ): PipelineResult => {
   const folder = mkdtempSync(join(tmpdir(), 'keytrail-test-'))
@@ -152,7 +154,7 @@ export const scanBytes = (
     const events: KeyEvent[] = []
     const alerts: Alert[] = []
     const judging = judge(
-      recordNormalizer(settings, undefined),
+      recordNormalizer(settings, undefined, options.known),
       detectors,
       (alert) => alerts.push(alert),
       (event) => events.push(event),
