@@ -9,9 +9,10 @@ import {
   PutRetentionPolicyCommand,
 } from '@aws-sdk/client-cloudwatch-logs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { startCloudWatchLogs } from '../standins/cloudwatch-logs.ts'
+import { adversity, startCloudWatchLogs } from '../standins/cloudwatch-logs.ts'
 import { motoMissing, startMoto } from '../standins/moto.ts'
 import { record } from '../support/cloudtrail.ts'
+import { killedRun } from '../support/kills.ts'
 import { service } from '../support/service.ts'
 import { awsEnv, credentials, REGION } from '../support/trail-bucket.ts'
 
@@ -113,3 +114,43 @@ describe.each(servers)('%s', (_, start, missing) => {
     })
   })
 })
+
+test('kill -9 in the middle of reading a service that fails: nothing lost, nothing twice', async () => {
+  const logs = await startCloudWatchLogs()
+  logs.group('trail')
+  logs.limits.events = 100
+  logs.behave = adversity(5, 0.1)
+  const ids: string[] = []
+  const from = Date.now() - 3_600_000
+  for (let n = 0; n < 6000; n++) {
+    const one = record()
+    ids.push(String(one['eventID']))
+    logs.put('trail', [{ timestamp: from + n * 500, message: JSON.stringify(one) }])
+  }
+  const { one, hits } = await killedRun({
+    paths: [],
+    kills: Number(process.env['KILLS'] ?? 8),
+    seed: 3,
+    windows: ['inside-commit', 'after-commit', 'before-settle', 'recovery'],
+    more: {
+      sources: {
+        logs: {
+          type: 'cloudwatch_logs',
+          groups: [{ name: 'trail', region: REGION }],
+          start: 'beginning',
+          requests_per_second: 50,
+          endpoint: logs.url,
+        },
+      },
+    },
+    env: awsEnv,
+  })
+  try {
+    console.info(`kills: ${JSON.stringify(hits)}`)
+    const found = one.lines('events').map((event) => (event['source'] as { native_id: string }).native_id)
+    expect(found.sort()).toEqual(ids.sort())
+  } finally {
+    one.remove()
+    await logs.close()
+  }
+}, 600_000)
