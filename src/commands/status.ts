@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Store } from '../journal/store.ts'
 import { printable } from '../normalize/text.ts'
-import { COVERAGE, type Coverage, type FeedCoverage, noCoverage } from '../pipeline/coverage.ts'
+import { COVERAGE, type Coverage, type FeedCoverage, noCoverage, patienceWith } from '../pipeline/coverage.ts'
 import { HISTORIES, type Histories } from '../pipeline/judging.ts'
 import { NOT_TAKEN, type Trouble } from '../pipeline/ports.ts'
 import { type ObjectStatus, objectsOf, renderObjects } from './status-objects.ts'
@@ -28,7 +28,7 @@ interface Feed {
   /** Time of its newest event, and how long that is ago, in seconds. */
   readonly last: string | undefined
   readonly lag: number | undefined
-  /** Longest pause between two records in the last days, in seconds. */
+  /** Longest pause between two records in the last days, in seconds; from the second day on. */
   readonly pause: number | undefined
   /** Why its source cannot read now. */
   readonly trouble: string | undefined
@@ -88,13 +88,15 @@ export const statusOf = (store: Store, folder: string, now: number): Status => {
       ]),
     ) as Record<(typeof outcomes)[number], number> // made from that list
     const newest = last.get(name)
-    const { pauses = [], trouble, gaps = [] } = covered[name] ?? {}
+    const cover = covered[name]
+    const { pauses = [], trouble, gaps = [] } = cover ?? {}
+    const isKnown = cover !== undefined && patienceWith(cover) !== undefined
     return {
       name,
       ...sums,
       last: newest,
       lag: newest === undefined ? undefined : Math.round((now - Date.parse(newest)) / 1000),
-      pause: pauses.length === 0 ? undefined : Math.round(Math.max(...pauses.map(([, ms]) => ms)) / 1000),
+      pause: !isKnown ? undefined : Math.round(Math.max(...pauses.map(([, ms]) => ms)) / 1000),
       trouble,
       gaps,
     }

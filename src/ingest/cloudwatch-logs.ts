@@ -118,7 +118,13 @@ export const cloudWatchLogs = (options: CloudWatchLogsOptions): Source => {
         onNotice(`${place} cannot be read, it is tried again: ${reason}`)
       }
       unread.add(group)
-      await take({ place, bytes: NOTHING, ends: true, position: () => undefined, trouble: reason })
+      await take({
+        place,
+        bytes: NOTHING,
+        ends: true,
+        position: () => undefined,
+        trouble: `${place}: ${reason}`,
+      })
     }
     const well = () => {
       if (told.reason !== '') onNotice(`${place} is read again`)

@@ -291,7 +291,8 @@ test('a group that cannot be read is not caught up, says why once, and goes on',
       source.read(
         known,
         (piece) => {
-          if (logs.denied.size > 0 && notices.length > 0) seen.push(piece === 'idle' ? 'idle' : 'piece')
+          if (logs.denied.size > 0 && notices.length > 0)
+            seen.push(piece === 'idle' ? 'idle' : String(piece.trouble?.split(' is missing')[0]))
           if (now() === T0 + 5 * MINUTE) logs.denied.add('FilterLogEvents')
           if (now() > T0 + 20 * MINUTE && logs.denied.delete('FilterLogEvents'))
             put({ timestamp: T0 + 10 * MINUTE, at: T0 + 10 * MINUTE })
@@ -303,7 +304,7 @@ test('a group that cannot be read is not caught up, says why once, and goes on',
   })
   await run(T0 + 30 * MINUTE, {}, watch)
   expect(left().ids).toEqual(published())
-  expect(new Set(seen)).toEqual(new Set(['piece']))
+  expect(new Set(seen)).toEqual(new Set(['eu-central-1/trail: the permission logs:FilterLogEvents on trail']))
   expect(notices).toEqual([
     expect.stringMatching(
       /^eu-central-1\/trail cannot be read, it is tried again: the permission logs:FilterLogEvents on trail is missing: User: arn:aws:iam::123456789012:user\/keytrail is not authorized/,

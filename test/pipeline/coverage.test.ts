@@ -212,6 +212,7 @@ describe('in the journal', () => {
         expect(alertSchema.safeParse(told[0]).error).toBeUndefined()
         const [feed] = statusOf(store, folder, late + HOUR).feeds
         expect(feed?.gaps).toMatchObject([{ from: late, reason: 'unknown' }])
+        expect(feed?.pause).toBe(0)
         expect(await rejudge(store, () => {})).toMatchObject({ alerts: 1, differences: [] })
       } finally {
         store.close()
