@@ -62,26 +62,32 @@ const REGION = /^((?:.*\/)?CloudTrail(?!-Digest)[A-Za-z-]*\/[a-z0-9-]+\/)(?:\d{4
 const descends = (folder: string) =>
   /(^|\/)(AWSLogs|o-[a-z0-9]+|\d{12}|CloudTrail(?!-Digest)[A-Za-z-]*)\/$/.test(folder) || REGION.test(folder)
 
+/** Some at a time, in order. */
+const together = async <T, R>(all: readonly T[], work: (one: T) => Promise<R>): Promise<R[]> => {
+  const done: R[] = []
+  for (let at = 0; at < all.length; at += LISTINGS)
+    done.push(...(await Promise.all(all.slice(at, at + LISTINGS).map(work))))
+  return done
+}
+
 const regionsBelow = async (
   client: S3Client,
   bucket: string,
   prefix: string,
   signal: AbortSignal,
-): Promise<string[]> => {
+): Promise<readonly string[]> => {
   const own = REGION.exec(prefix)?.[1]
   if (own !== undefined) return [own]
   const { paginateListObjectsV2 } = await import('@aws-sdk/client-s3')
-  const found: string[] = []
-  const pages = paginateListObjectsV2(
+  const folders: string[] = []
+  for await (const { CommonPrefixes = [] } of paginateListObjectsV2(
     { client },
     { Bucket: bucket, Prefix: prefix, Delimiter: '/' },
     { abortSignal: signal },
-  )
-  for await (const { CommonPrefixes = [] } of pages)
+  ))
     for (const { Prefix: folder } of CommonPrefixes)
-      if (folder !== undefined && descends(folder))
-        found.push(...(await regionsBelow(client, bucket, folder, signal)))
-  return found
+      if (folder !== undefined && descends(folder)) folders.push(folder)
+  return (await together(folders, (folder) => regionsBelow(client, bucket, folder, signal))).flat()
 }
 
 /** Objects of the folders of one day, in the order of their names' times. */
@@ -105,15 +111,12 @@ async function* merged(
         if (key !== undefined && !key.endsWith('/'))
           yield { key, version: ETag.replaceAll('"', ''), order: orderOf(key) }
   }
-  const heads: { readonly rest: AsyncGenerator<Listed>; first: Listed }[] = []
-  for (let at = 0; at < folders.length; at += LISTINGS)
-    await Promise.all(
-      folders.slice(at, at + LISTINGS).map(async (folder) => {
-        const rest = one(folder)
-        const { value, done } = await rest.next()
-        if (!done) heads.push({ rest, first: value })
-      }),
-    )
+  const opened = await together(folders, async (folder) => {
+    const rest = one(folder)
+    const { value, done } = await rest.next()
+    return done ? undefined : { rest, first: value }
+  })
+  const heads = opened.filter((head) => head !== undefined)
   while (heads.length > 0) {
     const head = heads.reduce((a, b) => (b.first.order < a.first.order ? b : a))
     yield head.first
