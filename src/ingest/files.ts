@@ -21,7 +21,7 @@ import {
   createGunzip,
   createZstdDecompress,
   gunzip,
-  gunzipSync,
+  type ZlibOptions,
   zstdDecompressSync,
 } from 'node:zlib'
 import type { FileFailReason } from '../model/outcome.ts'
@@ -119,22 +119,23 @@ const sizeHint = (bytes: Buffer): number =>
     SMALL_OUTPUT_BYTES,
   )
 
-const readSmall = (path: string): Buffer | undefined => {
+/** In a thread of Node's own: `run` judges in the meantime. */
+const unzip = promisify<Buffer, ZlibOptions, Buffer>(gunzip)
+
+const readSmall = async (path: string): Promise<Buffer | undefined> => {
   const bytes = readFileSync(path)
   const packing = packingOf(bytes)
   if (packing === 'plain') return bytes
   try {
     const out =
       packing === 'gzip'
-        ? gunzipSync(bytes, { ...SMALL_LIMIT, chunkSize: sizeHint(bytes) })
+        ? await unzip(bytes, { ...SMALL_LIMIT, chunkSize: sizeHint(bytes) })
         : unpackFrames(bytes)
     return out.length >= BOMB_BYTES && out.length > BOMB_RATIO * bytes.length ? undefined : out
   } catch {
     return undefined // damaged or large: the streaming path reads what can be read, and says what is wrong
   }
 }
-
-const gunzipBeside = promisify(gunzip)
 
 /**
  * Decompresses a small gzip file beside the main thread. @param limit bytes that may come out of it
@@ -144,7 +145,7 @@ export const unpackBeside = async (bytes: Buffer, limit: number): Promise<Buffer
   if (packingOf(bytes) !== 'gzip') return undefined
   try {
     const chunkSize = Math.min(sizeHint(bytes), limit)
-    return await gunzipBeside(bytes, { maxOutputLength: limit, chunkSize })
+    return await unzip(bytes, { maxOutputLength: limit, chunkSize })
   } catch {
     return undefined
   }
@@ -267,7 +268,7 @@ export const readFile = async (file: InputFile, push: Push, start = 0): Promise<
   if (file.path === '-') return readStream(process.stdin, push)
   try {
     if (start === 0 && file.bytes > 0 && file.bytes <= SMALL_BYTES) {
-      const bytes = readSmall(file.path)
+      const bytes = await readSmall(file.path)
       if (bytes !== undefined) {
         await push(bytes)
         return undefined

@@ -3,7 +3,7 @@
  * judging a journal again: nothing but the journal's own content decides.
  */
 import type { Detector, DetectorFacts } from '../detect/definition.ts'
-import { type Engine, engine, type Plan } from '../detect/engine.ts'
+import { type Engine, engine, MAX_FAULTS, type Plan } from '../detect/engine.ts'
 import { noteOf } from '../detect/evidence.ts'
 import { alertOf, begin, witness } from '../detect/opened.ts'
 import { signalId } from '../detect/signal.ts'
@@ -38,8 +38,6 @@ const MIN_LATENESS_MS = 5 * MINUTE_MS
 const CLOCK_TOLERANCE_MS = 5 * MINUTE_MS
 /** A bucket may change for so long behind its end. */
 const FINALIZE_MS = 24 * 60 * MINUTE_MS
-/** A rule that throws so often is disabled. */
-const MAX_FAULTS = 5
 const FOR_EVER = Number.MAX_SAFE_INTEGER
 
 /** A detector of our own: what it says of another one. */
