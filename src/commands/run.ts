@@ -131,7 +131,6 @@ const begin = async (
 
 /** @returns the exit code, after a graceful stop */
 export const run = (options: RunOptions, signal: AbortSignal): Promise<number> => {
-  setFlagsFromString(SMALL_NURSERY)
   const config = loadConfig(options.config, true)
   if (Object.keys(config.sources).length === 0)
     throw new KeytrailError(
@@ -154,6 +153,7 @@ export interface Job {
 
 /** Reads sources into the journal of a configuration and forwards to its sinks, until they end or the signal comes. */
 export const judgeAndForward = async (job: Job, signal: AbortSignal): Promise<number> => {
+  setFlagsFromString(SMALL_NURSERY)
   const { config } = job
   const log = openLog(process.stderr, config.log)
   const { keep_days, keep_bytes } = config.journal

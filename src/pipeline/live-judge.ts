@@ -3,6 +3,7 @@
  * journal; what remains becomes events, and they are judged.
  */
 import type { Detector } from '../detect/definition.ts'
+import type { KeyEvent } from '../model/event.ts'
 import { REJECTION_SCHEMA_VERSION, type Rejection, type RejectReason } from '../model/outcome.ts'
 import { parse } from '../normalize/json.ts'
 import { printable, sha256 } from '../normalize/text.ts'
@@ -12,7 +13,7 @@ import { conflictId } from './deduplicate.ts'
 import type { Kept } from './intake.ts'
 import { type Entry, type Heartbeat, type Judging, judging } from './judging.ts'
 import type { RecordNormalizer } from './normalize-record.ts'
-import type { Commit, Control, Journal, KnownId, LedgerEntry, Piece, Position } from './ports.ts'
+import type { Commit, Control, Item, Journal, KnownId, LedgerEntry, Piece, Position } from './ports.ts'
 
 /** What intake brings: everything that one commit will hold. */
 export interface Batch {
@@ -71,6 +72,21 @@ export interface LiveJudge {
   /** A commit that holds acts; another set of detectors holds from there on. */
   record(at: number, control: readonly Control[], detectors?: readonly Detector[]): Commit
   readonly judging: Judging
+}
+
+/** Becomes text only when it is packed: a thousand texts at once would outlive every collection of garbage. */
+class JudgedItem implements Item {
+  readonly raw: Buffer
+  readonly #event: KeyEvent
+
+  constructor(raw: Buffer, event: KeyEvent) {
+    this.raw = raw
+    this.#event = event
+  }
+
+  get event(): string {
+    return JSON.stringify(this.#event)
+  }
 }
 
 /** What identifies a record: its id, and whether that id belongs to another one. */
@@ -204,10 +220,7 @@ export const liveJudge = (
       for (const { feed, event } of entries) if (event.time.late) countUp(batch.counters, `late|${feed}`)
       const times = entries.map(({ at }) => at)
       return commitOf(receivedAt, {
-        items: entries.map(({ event }, index) => ({
-          raw: raws[index] ?? NOTHING,
-          event: JSON.stringify(event),
-        })),
+        items: entries.map(({ event }, index) => new JudgedItem(raws[index] ?? NOTHING, event)),
         span: [Math.min(...times), Math.max(...times)],
         control,
         positions: batch.positions,
