@@ -26,8 +26,8 @@ export interface Wants {
 
 export const isTimed = (key: string): boolean => key.startsWith('open|')
 
-/** Groups held at a time; with few events each about 1 KB. */
-const MAX_SERIES = 200_000
+/** Groups held at a time: measured 5 KB each with one event and its note, 290 MB in all. */
+const MAX_SERIES = 50_000
 
 /** State of one run over ordered events: nothing is fetched, nothing written, and what is over is forgotten. */
 export class MemoryState implements State {
