@@ -28,8 +28,8 @@ export interface RunOptions {
 }
 
 /**
- * A batch outlives any nursery, so that a large one gains no time, and costs 200 MB (measured: bench/README.md). V8 asks
- * for this factor each time it would grow it; should it not, memory is what it was.
+ * The nursery stays as large as the start made it (32 MiB): a batch outlives a larger one, too, which gains no time and
+ * costs 200 MB (bench/README.md). V8 asks for this factor each time it would grow it; should it not, memory is what it was.
  */
 const SMALL_NURSERY = '--semi-space-growth-factor=1'
 
@@ -139,7 +139,11 @@ export const run = (options: RunOptions, signal: AbortSignal): Promise<number> =
     )
   const sources = (log: Log) =>
     Object.entries(config.sources).map(([feed, one]) =>
-      sourceOf(feed, one, { follow: !options.once, onNotice: (text) => log.warn(text, { feed }) }),
+      sourceOf(feed, one, {
+        follow: !options.once,
+        onNotice: (text) => log.warn(text, { feed }),
+        onAlarm: (text) => log.error(text, { feed }),
+      }),
     )
   return judgeAndForward({ path: options.config, config, sources }, signal)
 }
