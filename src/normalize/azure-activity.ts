@@ -21,7 +21,7 @@ import { activityOutcome } from './azure-outcome.ts'
 import { objectOf, operationOf, resourceOf, subscriptionOf, type View, view } from './azure-record.ts'
 import { type Format, rejected, skipped } from './format.ts'
 import { isObject, string } from './json.ts'
-import { as, type Mapping } from './mapping.ts'
+import { as, byRule, type Mapping } from './mapping.ts'
 import { embedded, fold, type Members, scalar } from './members.ts'
 import { type Cuts, field } from './text.ts'
 
@@ -201,21 +201,21 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
   const event = string(top.at('eventname'))
   const native = event !== undefined && eventNames.test(event) ? event : (operationOf(top) ?? '')
   const action = actionOf(native)
-  const row = isActivity(top) ? activityRow(action) : null
-  if (row === null) return skipped('out_of_scope')
+  const listed = isActivity(top) ? (activityRow(action) ?? undefined) : undefined
+  if (listed === undefined && !raw.matched) return skipped('out_of_scope')
 
   const authorization = fold(top.at('authorization') ?? fold(top.at('identity')).at('authorization'))
   const resource = resourceOf(top) || (string(authorization.at('scope')) ?? '').toLowerCase()
   const scope = scopeOf(resource, action)
-  if (row.mapping.ingestPath && !onFeed(resource, settings.ingest_path)) return skipped('outside_ingest_path')
+  const outside = listed?.mapping.ingestPath && !onFeed(resource, settings.ingest_path)
   const body = bodyOf(all)
-  const base = applied(row, resource, scope, body)
-  if (base === undefined) return skipped('out_of_scope')
+  const inScope = listed && !outside ? applied(listed, resource, scope, body) : undefined
+  if (inScope === undefined && !raw.matched) return skipped(outside ? 'outside_ingest_path' : 'out_of_scope')
+  const base = inScope ?? byRule
 
   const cuts: Cuts = []
   const claims = claimsOf(top)
-  const internal =
-    row.mapping.operation === 'key_access_lost' || row.mapping.operation === 'key_access_restored'
+  const internal = base.operation === 'key_access_lost' || base.operation === 'key_access_restored'
   const role = field(fold(authorization.at('evidence')).at('role'), 200, 'auth.basis', cuts)
   const caller = identify(
     {
@@ -240,7 +240,7 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
     },
     cuts,
   )
-  const created = row.mapping.operation === 'container_update' && result.status === 201
+  const created = base.operation === 'container_update' && result.status === 201
   const mapping: Mapping = created ? { ...base, operation: 'container_create' } : base
   const owner = seen.columns ? undefined : string(top.at('tenantid'))?.toLowerCase()
   const told = toldBy({ action, resource, mapping, body, all, owner }, cuts)
@@ -250,7 +250,7 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
     value,
     raw,
     {
-      service: 'azure_activity',
+      service: inScope === undefined ? 'other' : 'azure_activity',
       logType: 'activity',
       native,
       mapping,
@@ -264,7 +264,11 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
       correlationId: correlation,
       time,
       submitted: top.at('submissiontimestamp') ?? top.at('eventsubmissiontimestamp'),
-      warnings: [!row.listed && 'unknown_operation', !caller.known && 'unknown_identity_shape'],
+      warnings: [
+        inScope === undefined && 'rule_match',
+        listed?.listed === false && 'unknown_operation',
+        !caller.known && 'unknown_identity_shape',
+      ],
       parts: {
         initiated_by: caller.initiated_by,
         actor: caller.actor,

@@ -2,12 +2,13 @@
  * Entra ID: audit logs and the sign-in logs, as Azure Monitor, Log Analytics and Microsoft Graph deliver them.
  */
 import { assemble, networkOf, timeOf } from './azure-event.ts'
-import { activityOf, entraRow } from './azure-operations.ts'
+import { activityOf, type EntraRow, entraRow } from './azure-operations.ts'
 import { resourceOf, type View, view } from './azure-record.ts'
 import { audited } from './entra-audit.ts'
 import { type SignInKind, signedIn } from './entra-signin.ts'
 import { type Format, rejected, skipped } from './format.ts'
 import { isObject, string } from './json.ts'
+import { byRule } from './mapping.ts'
 import { type Cuts, field, sha256 } from './text.ts'
 
 const SIGN_IN = /^(?:aad)?(noninteractiveuser|serviceprincipal|managedidentity|adfs)?signinlogs$/i
@@ -37,6 +38,8 @@ const tenantOf = ({ top, all, columns }: View): string | undefined =>
   /^\/tenants\/([^/]+)/.exec(resourceOf(top))?.[1] ??
   (columns ? undefined : string(all.at('tenantid'))?.toLowerCase())
 
+const keptByRule: EntraRow = { test: /^/, mapping: byRule }
+
 const normalize: Format['normalize'] = (value, raw) => {
   const seen = isObject(value) ? view(value) : undefined
   const kind = seen && kindOf(seen)
@@ -53,14 +56,16 @@ const normalize: Format['normalize'] = (value, raw) => {
   if (time === undefined) return rejected('bad_time', 'time is missing or not RFC 3339')
   const native = string(all.at('activitydisplayname')) ?? string(top.at('operationname')) ?? ''
   const activity = activityOf(native)
-  const row = kind === 'audit' ? entraRow(activity) : null
-  if (kind === 'audit' && row === null) return skipped('out_of_scope')
+  const listed = kind === 'audit' ? (entraRow(activity) ?? undefined) : undefined
+  const out = kind === 'audit' && listed === undefined
+  if (out && !raw.matched) return skipped('out_of_scope')
+  const row = out ? keptByRule : listed
 
   const cuts: Cuts = []
   const tenant = tenantOf(seen)
   const directory = resourceOf(top) || `/tenants/${tenant ?? ''}`
   const told =
-    kind === 'audit' && row !== null
+    kind === 'audit' && row !== undefined
       ? audited(seen, native, activity, row, directory, cuts)
       : signedIn(seen, kind === 'audit' ? 'person' : kind, cuts)
   const { party, mapping } = told
@@ -70,7 +75,7 @@ const normalize: Format['normalize'] = (value, raw) => {
     value,
     raw,
     {
-      service: 'entra',
+      service: out ? 'other' : 'entra',
       logType: kind === 'audit' ? 'management' : 'signin',
       native: told.native,
       mapping,
@@ -83,7 +88,7 @@ const normalize: Format['normalize'] = (value, raw) => {
       correlationId: all.at('correlationid'),
       time,
       submitted: top.at('time') ?? top.at('timegenerated'),
-      warnings: [id === undefined && 'id_fallback'],
+      warnings: [out && 'rule_match', id === undefined && 'id_fallback'],
       parts: {
         initiated_by: party.by,
         actor: {

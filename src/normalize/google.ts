@@ -15,7 +15,7 @@ import { type GoogleCaller, googleCaller } from './google-identity.ts'
 import { loginAuth } from './google-login.ts'
 import { type Method, methodOf, platformEvents } from './google-operations.ts'
 import { canonical, entry, integer, isObject, list, string } from './json.ts'
-import type { Mapping } from './mapping.ts'
+import { byRule, type Mapping } from './mapping.ts'
 import { dig, fold, type Members, scalar } from './members.ts'
 import { type Cuts, field, sha256 } from './text.ts'
 
@@ -229,6 +229,15 @@ const meaningOf = (log: string, payload: Members): Meaning | undefined => {
   )
 }
 
+const keptByRule = (payload: Members): Meaning => ({
+  service: 'other',
+  mapping: byRule,
+  listed: true,
+  native: string(payload.at('methodname')) ?? 'unknown',
+  status: fold(payload.at('status')),
+  platform: false,
+})
+
 /** The resource of a platform event stands in the labels only. */
 const byLabels = (labels: Members): string => {
   const at = (name: string) => scalar(labels.at(name))
@@ -254,17 +263,19 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
   const top = fold(value)
   const payload = payloadOf(top)
   const log = string(top.at('logname')) ?? ''
-  const meaning = meaningOf(log, payload)
-  if (meaning === undefined) return skipped('out_of_scope')
+  const listed = meaningOf(log, payload)
+  if (listed === undefined && !raw.matched) return skipped('out_of_scope')
   const labels = fold(dig(top, 'resource', 'labels'))
   const request = fold(payload.at('request'))
   const written = string(payload.at('resourcename'))?.replace(/^\/\/[^/]+\//, '')
   const resource = named(written ?? byLabels(labels), request)
+  const stored = listed?.mapping.object === 'storage' ? storageKeyOf(payload) : undefined
+  const unstored = listed?.mapping.object === 'storage' && stored === undefined
+  const outside = listed?.mapping.ingestPath && !settings.ingest_path.some((one) => resource === one)
+  const out = listed === undefined || unstored || outside === true
+  if (out && !raw.matched) return skipped(outside ? 'outside_ingest_path' : 'out_of_scope')
+  const meaning = out ? keptByRule(payload) : listed
   const last = lastSegment(meaning.native)
-  const stored = meaning.mapping.object === 'storage' ? storageKeyOf(payload) : undefined
-  if (meaning.mapping.object === 'storage' && stored === undefined) return skipped('out_of_scope')
-  if (meaning.mapping.ingestPath && !settings.ingest_path.some((one) => resource === one))
-    return skipped('outside_ingest_path')
   const at = (name: string) => {
     const given = top.at(name)
     return typeof given === 'string' && given.endsWith(BIGQUERY_UTC) ? `${given.slice(0, -4)}Z` : given
@@ -305,6 +316,7 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
       time,
       submitted: at('receivetimestamp'),
       warnings: [
+        out && 'rule_match',
         !meaning.listed && 'unknown_operation',
         !caller.known && 'unknown_identity_shape',
         insertId === undefined && 'id_fallback',

@@ -70,6 +70,8 @@ export interface Entry {
   readonly event: KeyEvent
   /** Time of the event, milliseconds since 1970. */
   readonly at: number
+  /** The record as its provider wrote it, parsed; needed when the engine reads it. */
+  readonly raw?: unknown
 }
 
 export interface Heartbeat {
@@ -198,8 +200,8 @@ export const judging = (
       for (const { event } of entries) signIns.needs(event, state.wants)
       await fetchMissing()
       for (const { event, at } of entries) signIns.fold(event, at)
-      const plans: (readonly Plan[])[] = entries.map(({ event, at }) => {
-        const found = detecting.match(event, at)
+      const plans: (readonly Plan[])[] = entries.map(({ event, at, raw }) => {
+        const found = detecting.match(event, at, raw)
         for (const plan of found) plan.needs(state.wants)
         return found
       })
@@ -247,6 +249,9 @@ export const judging = (
         alerts.push(...judgeSilence(known, at, feeds, lastEvents()))
         state.put(COVERAGE, known, FOR_EVER)
       }
+      for (const id of detecting.context.full)
+        onNotice(`detector ${id}: a group had more events than are held, it has no verdict on them`)
+      detecting.context.full.clear()
       if (!Number.isFinite(watermark)) return undefined
       state.loadTimed(await journal.due(watermark))
       pass(watermark)

@@ -4,13 +4,13 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '../model/error.ts'
-import type { NormalizeSettings } from '../normalize/format.ts'
 import type { FormatName } from '../normalize/index.ts'
 import { printable } from '../normalize/text.ts'
 import { countUp } from './count.ts'
 import type { FeedBeat } from './coverage.ts'
 import { type Intake, intake } from './intake.ts'
 import { type Batch, emptyBatch, type LiveJudge, rejectionOf } from './live-judge.ts'
+import type { RecordSettings } from './normalize-record.ts'
 import type { Commit, Journal, Piece, Position, Source } from './ports.ts'
 import { turns } from './turns.ts'
 
@@ -18,7 +18,7 @@ export interface LoopOptions {
   readonly sources: readonly Source[]
   readonly journal: Journal
   readonly judge: LiveJudge
-  readonly settings: NormalizeSettings
+  readonly settings: RecordSettings
   readonly format?: FormatName | undefined
   /** Bytes that sinks may be behind before reading stops. */
   readonly budget: number
