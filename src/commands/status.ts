@@ -4,6 +4,7 @@ import { Store } from '../journal/store.ts'
 import { printable } from '../normalize/text.ts'
 import { HISTORIES, type Histories } from '../pipeline/judging.ts'
 import { NOT_TAKEN, type Trouble } from '../pipeline/ports.ts'
+import { type ObjectStatus, objectsOf, renderObjects } from './status-objects.ts'
 import { dataFolder, type Where } from './where.ts'
 
 export interface StatusOptions extends Where {
@@ -51,6 +52,7 @@ export interface Status {
     readonly bytes: number
     readonly oldest: number | undefined
   }[]
+  readonly objects: ObjectStatus
   readonly alerts: number
   readonly rate: number
   readonly laws: { readonly records: boolean; readonly alerts: boolean }
@@ -114,6 +116,7 @@ export const statusOf = (store: Store, folder: string, now: number): Status => {
     running: store.isLocked(),
     feeds,
     sinks,
+    objects: objectsOf(store),
     alerts: total,
     rate: Math.round(store.eventsSince(now - RATE_MS) / (RATE_MS / 1000)),
     laws: {
@@ -179,6 +182,7 @@ const render = (status: Status): string => {
       ['feed', 'received', 'kept', 'duplicate', 'skipped', 'rejected', 'late', 'last event (UTC)', 'ago'],
       feedRows,
     ),
+    ...renderObjects(status.objects),
     '',
     table(
       ['sink', 'alerts delivered', 'pending', 'dead', 'unselected', 'events behind', 'bytes', 'oldest'],

@@ -1,10 +1,10 @@
 /** Detectors that count events or distinct values of a group in a sliding window. */
 import type { KeyEvent } from '../model/event.ts'
+import { memo } from '../model/memo.ts'
 import type { CountDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf, timeText } from './evidence.ts'
 import { getter } from './fields.ts'
-import { memo } from './memo.ts'
 import { begin, type Opened, raise, witness, witnessBetween } from './opened.ts'
 import type { Series } from './series.ts'
 import { entityOf, groupReader, severityOf, signalId } from './signal.ts'

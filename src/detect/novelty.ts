@@ -4,11 +4,12 @@
  * A verdict on an absence can be wrong as long as an earlier event may come: it waits until none is expected
  * before its day, and is withdrawn when one comes after all.
  */
+
+import { memo } from '../model/memo.ts'
 import type { NoveltyDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf } from './evidence.ts'
 import { getter } from './fields.ts'
-import { memo } from './memo.ts'
 import { begin, type Opened, raise, revise, witness, worsen } from './opened.ts'
 import { entityOf, groupReader, severityOf, signalId } from './signal.ts'
 

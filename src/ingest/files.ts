@@ -137,6 +137,22 @@ const readSmall = async (path: string): Promise<Buffer | undefined> => {
   }
 }
 
+const gunzipBeside = promisify(gunzip)
+
+/**
+ * Decompresses a small gzip file beside the main thread. @param limit bytes that may come out of it
+ * @returns none when it is of another kind, larger or damaged: then `readStream` says what is wrong
+ */
+export const unpackBeside = async (bytes: Buffer, limit: number): Promise<Buffer | undefined> => {
+  if (packingOf(bytes) !== 'gzip') return undefined
+  try {
+    const chunkSize = Math.min(sizeHint(bytes), limit)
+    return await gunzipBeside(bytes, { maxOutputLength: limit, chunkSize })
+  } catch {
+    return undefined
+  }
+}
+
 /** zstd files may hold several frames; Node decodes one at a time. */
 const unpackFrames = (bytes: Buffer): Buffer => {
   const parts: Buffer[] = []

@@ -15,7 +15,7 @@ const AUDIT = /^auditlogs$/i
 
 /** What kind of Entra record it is; tables are told by their name, Graph objects by their members. */
 const kindOf = ({ top, all }: View): SignInKind | 'audit' | undefined => {
-  const names = [string(top['type']) ?? '', string(top['category']) ?? '']
+  const names = [string(top.at('type')) ?? '', string(top.at('category')) ?? '']
   const signed = names.map((name) => SIGN_IN.exec(name)).find((one) => one !== null)
   if (signed !== undefined) {
     const who = signed[1]?.toLowerCase()
@@ -23,18 +23,19 @@ const kindOf = ({ top, all }: View): SignInKind | 'audit' | undefined => {
     return who === 'serviceprincipal' ? 'service_principal' : 'person'
   }
   const named = names.some((name) => AUDIT.test(name)) && resourceOf(top).includes('microsoft.aadiam')
-  if (named || (all['activitydisplayname'] !== undefined && all['targetresources'] !== undefined))
+  if (named || (all.at('activitydisplayname') !== undefined && all.at('targetresources') !== undefined))
     return 'audit'
-  if (all['conditionalaccessstatus'] === undefined || all['createddatetime'] === undefined) return undefined
-  return string(all['serviceprincipalid']) === undefined ? 'person' : 'service_principal'
+  if (all.at('conditionalaccessstatus') === undefined || all.at('createddatetime') === undefined)
+    return undefined
+  return string(all.at('serviceprincipalid')) === undefined ? 'person' : 'service_principal'
 }
 
 const recognizes = (value: unknown): boolean => isObject(value) && kindOf(view(value)) !== undefined
 
 const tenantOf = ({ top, all, columns }: View): string | undefined =>
-  string(all['aadtenantid'])?.toLowerCase() ??
+  string(all.at('aadtenantid'))?.toLowerCase() ??
   /^\/tenants\/([^/]+)/.exec(resourceOf(top))?.[1] ??
-  (columns ? undefined : string(all['tenantid'])?.toLowerCase())
+  (columns ? undefined : string(all.at('tenantid'))?.toLowerCase())
 
 const normalize: Format['normalize'] = (value, raw) => {
   const seen = isObject(value) ? view(value) : undefined
@@ -42,22 +43,28 @@ const normalize: Format['normalize'] = (value, raw) => {
   if (!isObject(value) || seen === undefined || kind === undefined)
     return rejected('unknown_format', 'no Entra record')
   const { top, all } = seen
-  const time = timeOf(raw, all['activitydatetime'], all['createddatetime'], top['time'], top['timegenerated'])
+  const time = timeOf(
+    raw,
+    all.at('activitydatetime'),
+    all.at('createddatetime'),
+    top.at('time'),
+    top.at('timegenerated'),
+  )
   if (time === undefined) return rejected('bad_time', 'time is missing or not RFC 3339')
-  const native = string(all['activitydisplayname']) ?? string(top['operationname']) ?? ''
+  const native = string(all.at('activitydisplayname')) ?? string(top.at('operationname')) ?? ''
   const activity = activityOf(native)
-  const row = kind === 'audit' ? entraRow(activity) : undefined
-  if (kind === 'audit' && row === undefined) return skipped('out_of_scope')
+  const row = kind === 'audit' ? entraRow(activity) : null
+  if (kind === 'audit' && row === null) return skipped('out_of_scope')
 
   const cuts: Cuts = []
   const tenant = tenantOf(seen)
   const directory = resourceOf(top) || `/tenants/${tenant ?? ''}`
   const told =
-    kind === 'audit' && row !== undefined
+    kind === 'audit' && row !== null
       ? audited(seen, native, activity, row, directory, cuts)
       : signedIn(seen, kind === 'audit' ? 'person' : kind, cuts)
   const { party, mapping } = told
-  const id = string(all['id'])
+  const id = string(all.at('id'))
   const principal = party.type === 'user' ? (party.id ?? party.name) : (party.appid ?? party.id ?? party.name)
   return assemble(
     value,
@@ -71,11 +78,11 @@ const normalize: Format['normalize'] = (value, raw) => {
       result: told.result,
       key: `entra:${id ?? sha256(raw.bytes)}`,
       action: told.action,
-      version: top['operationversion'],
+      version: top.at('operationversion'),
       nativeId: id,
-      correlationId: all['correlationid'],
+      correlationId: all.at('correlationid'),
       time,
-      submitted: top['time'] ?? top['timegenerated'],
+      submitted: top.at('time') ?? top.at('timegenerated'),
       warnings: [id === undefined && 'id_fallback'],
       parts: {
         initiated_by: party.by,
@@ -90,7 +97,7 @@ const normalize: Format['normalize'] = (value, raw) => {
         },
         auth: told.auth,
         network: networkOf(
-          { ip: string(told.ip) ?? top['calleripaddress'], agent: told.agent },
+          { ip: string(told.ip) ?? top.at('calleripaddress'), agent: told.agent },
           party.by,
           cuts,
         ),

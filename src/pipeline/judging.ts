@@ -174,6 +174,7 @@ export const judging = (
         receivedAt + CLOCK_TOLERANCE_MS,
       )
       const due = journal.due(newest - MIN_LATENESS_MS)
+      due.catch(() => {}) // awaited below, unless the journal fails before that
       state.wants.value(MARKS)
       for (const { event } of entries) signIns.needs(event, state.wants)
       await fetchMissing()

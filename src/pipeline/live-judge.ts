@@ -13,12 +13,13 @@ import { conflictId } from './deduplicate.ts'
 import type { Kept } from './intake.ts'
 import { type Entry, type Heartbeat, type Judging, judging } from './judging.ts'
 import type { RecordNormalizer } from './normalize-record.ts'
-import type { Commit, Control, Item, Journal, KnownId, Piece, Position } from './ports.ts'
+import type { Commit, Control, Item, Journal, KnownId, LedgerEntry, Piece, Position } from './ports.ts'
 
 /** What intake brings: everything that one commit will hold. */
 export interface Batch {
   readonly kept: Kept[]
   readonly rejected: Rejection[]
+  readonly ledger: LedgerEntry[]
   /** `outcome|feed` or `outcome|feed|reason`. */
   readonly counters: Map<string, number>
   /** By feed, then place. */
@@ -32,6 +33,7 @@ export interface Batch {
 export const emptyBatch = (): Batch => ({
   kept: [],
   rejected: [],
+  ledger: [],
   counters: new Map(),
   positions: new Map(),
   settles: [],
@@ -110,6 +112,7 @@ export const liveJudge = (
     control: [],
     positions: new Map(),
     rejected: [],
+    ledger: [],
     ids: [],
     forget: undefined,
     counters: new Map(),
@@ -222,6 +225,7 @@ export const liveJudge = (
         control,
         positions: batch.positions,
         rejected: batch.rejected,
+        ledger: batch.ledger,
         ids,
         counters: batch.counters,
       })

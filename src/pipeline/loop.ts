@@ -10,6 +10,7 @@ import { countUp } from './count.ts'
 import { type Intake, intake } from './intake.ts'
 import { type Batch, emptyBatch, type LiveJudge, rejectionOf } from './live-judge.ts'
 import type { Commit, Journal, Piece, Position, Source } from './ports.ts'
+import { turns } from './turns.ts'
 
 export interface LoopOptions {
   readonly sources: readonly Source[]
@@ -39,21 +40,11 @@ const READ_AHEAD = 2
 /** Commits that are written while the next batch gathers. */
 const IN_FLIGHT = 2
 
-/** Runs work one after the other. */
-const queue = () => {
-  let last: Promise<unknown> = Promise.resolve()
-  return <T>(work: () => Promise<T>): Promise<T> => {
-    const next = last.then(work)
-    last = next.catch(() => {}) // the caller of that work has the failure
-    return next
-  }
-}
-
 /** Reads all sources until they end or the signal comes; what was read is durable when it returns. */
 export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promise<void> => {
   const { sources, journal, judge, settings, budget, clock, acts, onNotice, onCommit } = options
   const caughtUp = new Set<string>()
-  const oneByOne = queue()
+  const oneByOne = turns()
   const writing = new Set<Promise<void>>()
   const failed = new AbortController()
   const stop = AbortSignal.any([signal, failed.signal])
@@ -64,7 +55,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
   const received = () => now
 
   /** Acknowledges one batch after the other, beside the loop. */
-  const settling = queue()
+  const settling = turns()
   const settle = async (settles: Batch['settles']) => {
     for (const one of settles)
       await one().catch((cause) => onNotice(`not acknowledged, will come again: ${messageOf(cause)}`))
@@ -189,11 +180,13 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
         positions.set(piece.keep ?? place, position)
         batch.positions.set(feed_id, positions)
       }
+      if (piece.fate !== undefined) batch.ledger.push({ ...piece.fate, feed: feed_id, place, records: read })
       if (piece.settle !== undefined) batch.settles.push(piece.settle)
       if (batch.kept.length >= COMMIT_EVENTS || batch.bytes >= COMMIT_BYTES || clock() - began >= COMMIT_MS)
         await flushFull()
     }
-    await source.read((one) => known.get(one), take, stop)
+    const fate = (place: string) => journal.fate(feed_id, place)
+    await source.read((one) => known.get(one), take, stop, fate)
   }
 
   /** Does something again and again until the loop ends; a failure ends the loop. */
