@@ -91,6 +91,24 @@ program
     exitCode = await run(options, abort.signal)
   })
 
+program
+  .command('backfill')
+  .description(
+    'read what a trail delivered before, from its bucket into a journal; goes on where it was left',
+  )
+  .argument('<url>', 's3://bucket/AWSLogs/, or a folder within')
+  .requiredOption('--from <day>', 'first day, such as 2026-03-01, in UTC')
+  .requiredOption('--to <day>', 'last day')
+  .option('--config <file>', 'configuration whose journal, source and sinks are used', 'keytrail.yml')
+  .option('--source <name>', 'source of that configuration, when it has several of type s3')
+  .option('--data <dir>', 'a journal of its own in this folder, without a configuration')
+  .option('--region <name>', 'region of the bucket, with --data')
+  .option('--quiet', 'no progress', false)
+  .action(async (url, options) => {
+    const { backfill } = await import('./commands/backfill.ts')
+    exitCode = await backfill(url, options, abort.signal)
+  })
+
 const which = (command: Command, name: string, about: string) =>
   command
     .command(name)

@@ -1,4 +1,5 @@
 /** `keytrail run`: the service. Reads its sources, judges, keeps a journal, and forwards to its sinks. */
+import { setFlagsFromString } from 'node:v8'
 import { loadConfig } from '../config/config.ts'
 import { loadDetectors } from '../config/detectors.ts'
 import { type Learned, learn } from '../config/knowledge.ts'
@@ -14,7 +15,7 @@ import { forward } from '../pipeline/forward.ts'
 import { type LiveJudge, liveJudge } from '../pipeline/live-judge.ts'
 import { runLoop } from '../pipeline/loop.ts'
 import { type RecordNormalizer, recordNormalizer } from '../pipeline/normalize-record.ts'
-import type { Commit, Control, Journal } from '../pipeline/ports.ts'
+import type { Commit, Control, Journal, Source } from '../pipeline/ports.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
 import { sinksOf } from './sinks.ts'
@@ -25,6 +26,12 @@ export interface RunOptions {
   readonly config: string
   readonly once: boolean
 }
+
+/**
+ * The nursery stays as large as the start made it (32 MiB): a batch outlives a larger one, too, which gains no time and
+ * costs 200 MB (bench/README.md). V8 asks for this factor each time it would grow it; should it not, memory is what it was.
+ */
+const SMALL_NURSERY = '--semi-space-growth-factor=1'
 
 /** A graceful stop takes no longer than this (architecture.md section 8). */
 const STOP_MS = 10_000
@@ -123,13 +130,35 @@ const begin = async (
 }
 
 /** @returns the exit code, after a graceful stop */
-export const run = async (options: RunOptions, signal: AbortSignal): Promise<number> => {
+export const run = (options: RunOptions, signal: AbortSignal): Promise<number> => {
   const config = loadConfig(options.config, true)
   if (Object.keys(config.sources).length === 0)
     throw new KeytrailError(
       'config.invalid',
       `${options.config}: there is nothing to read: name a source under sources`,
     )
+  const sources = (log: Log) =>
+    Object.entries(config.sources).map(([feed, one]) =>
+      sourceOf(feed, one, {
+        follow: !options.once,
+        onNotice: (text) => log.warn(text, { feed }),
+        onAlarm: (text) => log.error(text, { feed }),
+      }),
+    )
+  return judgeAndForward({ path: options.config, config, sources }, signal)
+}
+
+export interface Job {
+  /** Of the configuration. */
+  readonly path: string | undefined
+  readonly config: Config
+  sources(log: Log): readonly Source[]
+}
+
+/** Reads sources into the journal of a configuration and forwards to its sinks, until they end or the signal comes. */
+export const judgeAndForward = async (job: Job, signal: AbortSignal): Promise<number> => {
+  setFlagsFromString(SMALL_NURSERY)
+  const { config } = job
   const log = openLog(process.stderr, config.log)
   const { keep_days, keep_bytes } = config.journal
   let held = 0
@@ -138,15 +167,13 @@ export const run = async (options: RunOptions, signal: AbortSignal): Promise<num
     held = Date.now()
   })
   try {
-    return await serve({ options, config, log, journal, isHeld: () => Date.now() - held < 2000 }, signal)
+    return await serve({ ...job, log, journal, isHeld: () => Date.now() - held < 2000 }, signal)
   } finally {
     await journal.close()
   }
 }
 
-interface Service {
-  readonly options: RunOptions
-  readonly config: Config
+interface Service extends Job {
   readonly log: Log
   readonly journal: Journal
   /** The disk does not take what must be written. */
@@ -154,7 +181,7 @@ interface Service {
 }
 
 const serve = async (
-  { options, config, log, journal, isHeld }: Service,
+  { path, config, sources, log, journal, isHeld }: Service,
   signal: AbortSignal,
 ): Promise<number> => {
   const set = chosenDetectors(config)
@@ -199,7 +226,7 @@ const serve = async (
   const acts: (() => Commit)[] = []
   const reload = () => {
     try {
-      const changed = loadConfig(options.config, true)
+      const changed = loadConfig(path, true)
       const next = chosenDetectors(changed)
       const learnedNow = learn(changed)
       acts.push(() => {
@@ -215,8 +242,9 @@ const serve = async (
     }
   }
   process.on('SIGHUP', reload)
+  const reading = sources(log)
   log.info(
-    `keytrail ${packageVersion()} reads ${Object.keys(config.sources).join(', ')} with ${set.detectors.length} detectors`,
+    `keytrail ${packageVersion()} reads ${reading.map(({ feed_id }) => feed_id).join(', ')} with ${set.detectors.length} detectors`,
     { data: config.data },
   )
 
@@ -231,9 +259,7 @@ const serve = async (
   try {
     await runLoop(
       {
-        sources: Object.entries(config.sources).map(([feed, one]) =>
-          sourceOf(feed, one, { follow: !options.once, onNotice: (text) => log.warn(text, { feed }) }),
-        ),
+        sources: reading,
         journal,
         judge,
         settings,

@@ -9,7 +9,7 @@ import { type LineWriter, ndjsonFile } from '../forward/ndjson.ts'
 import { findFiles } from '../ingest/files.ts'
 import { temporaryFolder } from '../journal/sorted-runs.ts'
 import type { Alert } from '../model/alert.ts'
-import { KeytrailError } from '../model/error.ts'
+import { KeytrailError, messageOf } from '../model/error.ts'
 import { type Criticality, criticalities } from '../model/operations.ts'
 import type { RejectReason, SkipReason } from '../model/outcome.ts'
 import type { FileResult, ScanReport, Summary } from '../model/summary.ts'
@@ -217,6 +217,10 @@ export const scan = async (
         events?.write(JSON.stringify(event))
         lives.add(event, at)
       },
+      (detector, cause, last) =>
+        warn(
+          `detector ${detector} failed on an event: ${messageOf(cause)}${last ? '; it is left out from here on' : ''}`,
+        ),
     )
     let count = 0
     for (const one of merge(read.runs)) {

@@ -1,6 +1,11 @@
 /** The sources of a configuration. */
+import { readSecret, Secret } from '../config/secrets.ts'
+import { cloudWatchLogs } from '../ingest/cloudwatch-logs.ts'
 import { followFiles } from '../ingest/follow.ts'
+import { kafkaSource } from '../ingest/kafka.ts'
+import { s3Source } from '../ingest/s3-sqs.ts'
 import type { SourceConfig } from '../model/config.ts'
+import { KeytrailError } from '../model/error.ts'
 import type { Source } from '../pipeline/ports.ts'
 
 export interface SourceOptions {
@@ -8,13 +13,22 @@ export interface SourceOptions {
   readonly follow: boolean
   /** Something that an operator should know. */
   onNotice(text: string): void
+  /** Something that an operator must act on; a notice without it. */
+  onAlarm?(text: string): void
+}
+
+/** @param name as in the configuration @throws KeytrailError */
+const secretOf = (name: string): string => {
+  const found = readSecret(name)
+  if (found instanceof Secret) return found.reveal()
+  throw new KeytrailError('config.invalid', found.missing)
 }
 
 /** @param feed_id name of the source in the configuration */
 export const sourceOf = (
   feed_id: string,
   source: SourceConfig,
-  { follow, onNotice }: SourceOptions,
+  { follow, onNotice, onAlarm = onNotice }: SourceOptions,
 ): Source => {
   switch (source.type) {
     case 'files':
@@ -25,5 +39,11 @@ export const sourceOf = (
         follow,
         onFailure: (path, reason) => onNotice(`${path} cannot be read: ${reason}`),
       })
+    case 'kafka':
+      return kafkaSource({ ...source, feed_id, follow, secretOf, onNotice, onAlarm })
+    case 's3':
+      return s3Source({ ...source, feed_id, follow, onNotice })
+    case 'cloudwatch_logs':
+      return cloudWatchLogs({ ...source, feed_id, follow, onNotice })
   }
 }

@@ -15,6 +15,7 @@ import { alertOf, type Opened, revise } from './opened.ts'
 import type { CompiledRule } from './rule.ts'
 import { singleStep } from './single.ts'
 import type { State, Wants } from './state.ts'
+import { begin, end } from './steps.ts'
 import { type Held, isHeld, release } from './unless.ts'
 
 /** What a matching event does to the state of one detector. */
@@ -52,7 +53,7 @@ export interface EngineOptions {
   /** Tell each revision, or only the last of each alert. */
   readonly revisions: 'all' | 'last'
   onAlert(alert: Alert): void
-  /** A rule threw: the event goes on without it. */
+  /** A rule threw, or took more than its steps: the event goes on without it. */
   onFault(facts: DetectorFacts, cause: unknown): void
 }
 
@@ -60,10 +61,15 @@ export interface Engine {
   /** @param at time of the event in milliseconds since 1970 */
   match(event: KeyEvent, at: number): readonly Plan[]
   fold(plan: Plan): void
+  /** Asks a detector no more. */
+  stop(id: string): void
   /** Time has come to `watermark`: what was held under these keys is decided. */
   tick(watermark: number, due: Iterable<string>): void
   readonly context: Context
 }
+
+/** A rule that faults so often is disabled. */
+export const MAX_FAULTS = 5
 
 /** A verdict on a day is open until that day is final. */
 const DAY_MS = 86_400_000
@@ -109,14 +115,19 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
 
   const byOperation = new Map<string, Step[]>()
   const always: Step[] = []
+  const stopped = new Set<string>()
   for (const detector of detectors) {
     const { rules, step } = stepOf(detector, context)
     const guarded: Step = (event, at) => {
+      if (stopped.size > 0 && stopped.has(detector.facts.id)) return undefined
+      begin()
       try {
         return step(event, at)
       } catch (cause) {
         onFault(detector.facts, cause)
         return undefined
+      } finally {
+        end()
       }
     }
     const operations = rules.map((rule) => rule.operations)
@@ -139,12 +150,16 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
       return plans
     },
     fold(plan) {
+      begin()
       try {
         plan.fold()
       } catch (cause) {
         onFault(plan.facts, cause)
+      } finally {
+        end()
       }
     },
+    stop: (id) => void stopped.add(id),
     tick(watermark, due) {
       context.watermark = Math.max(context.watermark, watermark)
       for (const key of due) {

@@ -1,4 +1,5 @@
 /** Sigma field matches: `field|modifier: value`, compiled into tests on one value. */
+import { spend } from './steps.ts'
 import { wildcardMatcher } from './wildcard.ts'
 
 export type Test = (value: unknown) => boolean
@@ -17,7 +18,9 @@ const any =
   (value) => {
     if (Array.isArray(value)) return value.some((one) => any(test)(one))
     const own = text(value)
-    return own !== undefined && test(own)
+    if (own === undefined) return false
+    spend(own.length)
+    return test(own)
   }
 
 const absent: Test = (value) => value === undefined || value === null

@@ -8,8 +8,10 @@ import type { DetectorFacts } from './definition.ts'
 import { getter } from './fields.ts'
 
 /** First 32 hex digits of SHA-256 over what a signal is about. */
-export const signalId = (facts: DetectorFacts, about: readonly (string | number)[]): string =>
-  hash('sha256', JSON.stringify(['signal', facts.id, facts.version, ...about]), 'hex').slice(0, 32)
+export const signalId = (
+  facts: Pick<DetectorFacts, 'id' | 'version'>,
+  about: readonly (string | number)[],
+): string => hash('sha256', JSON.stringify(['signal', facts.id, facts.version, ...about]), 'hex').slice(0, 32)
 
 export const severityOf = ({ severity, raise }: DetectorFacts, event: KeyEvent): Criticality =>
   raise.find(({ matches }) => matches(event))?.severity ?? severity

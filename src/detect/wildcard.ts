@@ -1,5 +1,7 @@
 /** Sigma wildcards: `*` any run, `?` one character, a backslash before them (or before itself) takes them literally. */
 
+import { spend } from './steps.ts'
+
 type Part = string | { readonly any: true } | { readonly one: true }
 const ANY: Part = { any: true }
 const ONE: Part = { one: true }
@@ -43,6 +45,7 @@ const matchParts = (all: readonly Part[], text: string): boolean => {
       continue
     }
     const length = part === undefined ? 0 : typeof part === 'string' ? part.length : 1
+    spend(length)
     const fits =
       part === undefined
         ? at === text.length

@@ -15,7 +15,15 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { Readable, type Transform } from 'node:stream'
-import { constants, createGunzip, createZstdDecompress, gunzipSync, zstdDecompressSync } from 'node:zlib'
+import { promisify } from 'node:util'
+import {
+  constants,
+  createGunzip,
+  createZstdDecompress,
+  gunzip,
+  type ZlibOptions,
+  zstdDecompressSync,
+} from 'node:zlib'
 import type { FileFailReason } from '../model/outcome.ts'
 
 export interface InputFile {
@@ -111,18 +119,35 @@ const sizeHint = (bytes: Buffer): number =>
     SMALL_OUTPUT_BYTES,
   )
 
-const readSmall = (path: string): Buffer | undefined => {
+/** In a thread of Node's own: `run` judges in the meantime. */
+const unzip = promisify<Buffer, ZlibOptions, Buffer>(gunzip)
+
+const readSmall = async (path: string): Promise<Buffer | undefined> => {
   const bytes = readFileSync(path)
   const packing = packingOf(bytes)
   if (packing === 'plain') return bytes
   try {
     const out =
       packing === 'gzip'
-        ? gunzipSync(bytes, { ...SMALL_LIMIT, chunkSize: sizeHint(bytes) })
+        ? await unzip(bytes, { ...SMALL_LIMIT, chunkSize: sizeHint(bytes) })
         : unpackFrames(bytes)
     return out.length >= BOMB_BYTES && out.length > BOMB_RATIO * bytes.length ? undefined : out
   } catch {
     return undefined // damaged or large: the streaming path reads what can be read, and says what is wrong
+  }
+}
+
+/**
+ * Decompresses a small gzip file beside the main thread. @param limit bytes that may come out of it
+ * @returns none when it is of another kind, larger or damaged: then `readStream` says what is wrong
+ */
+export const unpackBeside = async (bytes: Buffer, limit: number): Promise<Buffer | undefined> => {
+  if (packingOf(bytes) !== 'gzip') return undefined
+  try {
+    const chunkSize = Math.min(sizeHint(bytes), limit)
+    return await unzip(bytes, { maxOutputLength: limit, chunkSize })
+  } catch {
+    return undefined
   }
 }
 
@@ -243,7 +268,7 @@ export const readFile = async (file: InputFile, push: Push, start = 0): Promise<
   if (file.path === '-') return readStream(process.stdin, push)
   try {
     if (start === 0 && file.bytes > 0 && file.bytes <= SMALL_BYTES) {
-      const bytes = readSmall(file.path)
+      const bytes = await readSmall(file.path)
       if (bytes !== undefined) {
         await push(bytes)
         return undefined

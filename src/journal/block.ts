@@ -14,23 +14,34 @@ const LENGTHS = 8
 /** Level 1: the journal is short-lived, and its writer must keep up. */
 const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: 1 } }
 
-/** @returns the block before compression, in memory of its own */
+/** An event is about as long as its raw bytes; a UTF-8 character has at most three bytes for each unit of text. */
+const GUESS = 3
+
+/**
+ * Each item is asked for its event once, and only when its turn comes.
+ * @returns the block before compression, in memory of its own
+ */
 export const packBlock = (items: readonly Item[]): Buffer => {
-  const events = items.map(({ event }) => Buffer.byteLength(event))
-  const size = items.reduce((sum, { raw }, at) => sum + LENGTHS + raw.length + (events[at] ?? 0), HEADER)
-  const out = Buffer.from(new ArrayBuffer(size))
+  const guess = items.reduce((sum, { raw }) => sum + LENGTHS + raw.length * GUESS, HEADER)
+  let out = Buffer.allocUnsafeSlow(guess)
   out.writeUInt32LE(MAGIC, 0)
   out.writeUInt32LE(items.length, 4)
   let at = HEADER
-  items.forEach(({ raw, event }, index) => {
-    const length = events[index] ?? 0
+  for (const item of items) {
+    const { raw, event } = item
+    const most = LENGTHS + raw.length + event.length * GUESS
+    if (at + most > out.length) {
+      const larger = Buffer.allocUnsafeSlow(out.length * 2 + most)
+      larger.set(out.subarray(0, at))
+      out = larger
+    }
+    const length = out.write(event, at + LENGTHS + raw.length)
     out.writeUInt32LE(raw.length, at)
     out.writeUInt32LE(length, at + 4)
     out.set(raw, at + LENGTHS)
-    out.write(event, at + LENGTHS + raw.length)
     at += LENGTHS + raw.length + length
-  })
-  return out
+  }
+  return out.subarray(0, at)
 }
 
 const damaged = (why: string) =>

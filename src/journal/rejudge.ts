@@ -80,6 +80,7 @@ export const rejudge = async (store: Store, onCommit: (seq: number) => void): Pr
           alerts: made.alerts,
           signals: made.signals,
           rejected: [],
+          ledger: [],
           ids: [],
           forget,
           values,

@@ -6,14 +6,20 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { errorCodeOf, KeytrailError, messageOf } from '../model/error.ts'
 import { type CallName, calls, journalError } from './calls.ts'
 import type { JournalReply, WorkerInput } from './sqlite.ts'
-import { Store } from './store.ts'
+import { type PackedBlock, Store } from './store.ts'
 
 const RETRY_MS = 500
 
 const { folder } = workerData as WorkerInput // given by sqlite.ts
 const port = parentPort
 if (port === null) throw new Error('this file runs in a worker thread')
-const reply = (answer: JournalReply) => port.postMessage(answer)
+const reply = (answer: JournalReply, own: ArrayBuffer[] = []) => port.postMessage(answer, own)
+
+/** Memory of blocks that nobody else uses: it moves to the asker, and is not copied. */
+const ownMemory = (blocks: readonly PackedBlock[]): ArrayBuffer[] =>
+  blocks.flatMap(({ packed: { buffer, length } }) =>
+    buffer instanceof ArrayBuffer && buffer.byteLength === length ? [buffer] : [],
+  )
 
 let store: Store | undefined
 /** Why nothing more is written: behind a commit that failed, no other may become durable. */
@@ -57,7 +63,10 @@ port.on(
         reopen()
         reply({ kind: 'done', id, result: undefined })
         port.close()
-      } else reply({ kind: 'done', id, result: persist(name, rest) })
+      } else {
+        const result = persist(name, rest)
+        reply({ kind: 'done', id, result }, name === 'blocks' ? ownMemory(result as PackedBlock[]) : []) // what that call gives
+      }
     } catch (cause) {
       reply({ kind: 'failed', id, code: errorCodeOf(cause), message: messageOf(cause) })
     }

@@ -49,6 +49,7 @@ const journalOver = (ask: Ask, next: number, keep: Retention, close: () => Promi
       await ask('commit', packed(commit))
     },
     positions: (feed) => ask('positions', feed),
+    fate: (feed, place) => ask('fate', feed, place),
     known: (ids) => ask('known', ids),
     load: (wanted) => ask('load', wanted),
     due: (watermark) => ask('due', watermark),

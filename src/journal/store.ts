@@ -26,9 +26,10 @@ import type {
   Wanted,
 } from '../pipeline/ports.ts'
 import { decompress, unpackBlock } from './block.ts'
+import { LEDGER_SCHEMA, ledgerOver } from './ledger.ts'
 
 /** Raised when a table changes; a journal of another version is refused, never guessed at. */
-const SCHEMA_VERSION = 2
+const SCHEMA_VERSION = 3
 
 const SCHEMA = `
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -53,7 +54,7 @@ CREATE TABLE sinks(name TEXT PRIMARY KEY, feed INTEGER, alerts INTEGER, passed I
 CREATE TABLE troubles(sink TEXT PRIMARY KEY, since INTEGER, reason TEXT, fault INTEGER) WITHOUT ROWID;
 CREATE TABLE dead(n INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT, stream TEXT, id TEXT, reason TEXT, body TEXT, at INTEGER,
   again INTEGER);
-`
+${LEDGER_SCHEMA}`
 
 /** File systems whose locks and flushes cannot be trusted, by the magic number of statfs(2). */
 const NETWORK_FILE_SYSTEMS = new Map([
@@ -89,6 +90,12 @@ export class Store {
   readonly #folder: string | undefined
   readonly #epoch: number
   readonly #prepared = new Map<string, StatementSync>()
+  /** What became of objects. */
+  readonly ledger = ledgerOver({
+    run: (...all) => this.#run(...all),
+    one: (...all) => this.#one(...all),
+    all: (...all) => this.#all(...all),
+  })
 
   /**
    * @param folder the data directory; `undefined` keeps everything in memory
@@ -184,6 +191,7 @@ export class Store {
       for (const signal of commit.signals) this.#alert(signal, seq, at, 1)
       for (const one of commit.rejected)
         this.#run('INSERT INTO rejected VALUES(NULL, ?, ?, ?)', at, one.reason, JSON.stringify(one))
+      this.ledger.keep(commit.ledger, at)
       for (const [index, { id, digest }] of commit.ids.entries())
         this.#run('INSERT OR REPLACE INTO ids VALUES(?, ?, ?, ?)', Buffer.from(id, 'hex'), digest, seq, index)
       if (commit.forget !== undefined) {
@@ -561,11 +569,12 @@ export class Store {
       )
     const oldest = this.#one('SELECT max(seq) AS seq FROM log WHERE at < ?', now - IDS_DAYS * DAY_MS)?.['seq']
     if (typeof oldest === 'number') this.#run('DELETE FROM ids WHERE seq <= ?', oldest)
+    this.ledger.trim(now)
   }
 
   /** Sizes for people: rows and bytes by table, and the file. */
   info(): { version: number; epoch: number; pages: number; bytes: number; tables: Record<string, number> } {
-    const tables = ['log', 'control', 'alerts', 'rejected', 'ids', 'state', 'lists', 'dead']
+    const tables = ['log', 'control', 'alerts', 'rejected', 'ledger', 'ids', 'state', 'lists', 'dead']
     const pages = Number(this.#one('PRAGMA page_count')?.['page_count'] ?? 0)
     return {
       version: SCHEMA_VERSION,

@@ -38,6 +38,12 @@ export const errors = {
     retry: false,
     remedy: 'Name CloudTrail files or a folder that holds them, for example AWSLogs/<account>/CloudTrail.',
   },
+  'backfill.unlisted': {
+    exitCode: 4,
+    retry: false,
+    remedy:
+      'Name s3://bucket/AWSLogs/ or a folder within, and look at its permissions with `keytrail doctor`.',
+  },
   'verify.keys': {
     exitCode: 2,
     retry: false,

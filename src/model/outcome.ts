@@ -43,6 +43,18 @@ export const fileFailReasons = {
 } as const
 export type FileFailReason = keyof typeof fileFailReasons
 
+/** Why an object of a bucket was not read, or not whole. */
+export const objectReasons = {
+  ...fileSkipReasons,
+  ...fileFailReasons,
+  before_start: 'it was announced before the start, which is set to `end`',
+  deleted: 'it was deleted before it could be read',
+  denied: 'a permission is missing',
+  unreachable: 'the service does not give it out now',
+  other_bucket: 'its bucket is not named in the configuration',
+} as const
+export type ObjectReason = keyof typeof objectReasons
+
 export type Normalized =
   | { readonly kind: 'event'; readonly event: KeyEvent }
   | { readonly kind: 'skipped'; readonly reason: SkipReason }

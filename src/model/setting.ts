@@ -27,3 +27,24 @@ export const id = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,63}$/)
   .describe('name: small letters, digits, hyphens')
+
+export const awsRole = z
+  .strictObject({
+    arn: z
+      .string()
+      .regex(/^arn:aws[a-z-]*:iam::\d{12}:role\/\S{1,512}$/, 'the ARN of a role')
+      .describe('ARN of the role'),
+    external_id: z
+      .string()
+      .min(2)
+      .max(1224)
+      .describe('external id that its trust policy asks for')
+      .optional(),
+  })
+  .describe('role that is assumed, such as one of another account')
+export type AwsRole = z.infer<typeof awsRole>
+
+export const awsRegion = z
+  .string()
+  .regex(/^[a-z]{2}(-[a-z]+)+-\d$/, 'an AWS region, such as eu-central-1')
+  .describe('AWS region')

@@ -1,6 +1,6 @@
 /** The sources of a configuration, one schema each. */
 import { z } from 'zod'
-import { path } from './setting.ts'
+import { address, awsRegion, awsRole, path, pattern, secret } from './setting.ts'
 
 const filesSource = z
   .strictObject({
@@ -16,4 +16,163 @@ const filesSource = z
   })
   .describe('log files, plain, gzip or zstd')
 
-export const sourceConfig = z.discriminatedUnion('type', [filesSource])
+const user = { username: pattern('user name'), password: secret('password') }
+
+const kafkaSasl = z
+  .discriminatedUnion('mechanism', [
+    z.strictObject({ mechanism: z.literal('plain'), ...user }),
+    z.strictObject({ mechanism: z.literal('scram-sha-256'), ...user }),
+    z.strictObject({ mechanism: z.literal('scram-sha-512'), ...user }),
+    z
+      .strictObject({
+        mechanism: z.literal('oauthbearer'),
+        token_url: address('where tokens are given for client credentials'),
+        client: pattern('client id'),
+        secret: secret('client secret'),
+        scope: pattern('scope of the token').optional(),
+      })
+      .describe('OAuth 2 client credentials'),
+    z
+      .strictObject({
+        mechanism: z.literal('aws'),
+        region: awsRegion,
+        role: awsRole.optional(),
+      })
+      .describe('Amazon MSK, by IAM: credentials are looked for where the AWS tools look'),
+  ])
+  .describe('how Keytrail signs in')
+
+const isLocal = (broker: string) => /^(localhost|127\.0\.0\.1|\[::1\]):/.test(broker)
+
+const kafkaSource = z
+  .strictObject({
+    type: z.literal('kafka'),
+    brokers: z
+      .array(z.string().regex(/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):\d{1,5}$/, 'host and port'))
+      .min(1)
+      .max(100)
+      .describe('brokers that are asked first, such as kafka.example.com:9093'),
+    topics: z
+      .array(z.string().regex(/^[A-Za-z0-9._-]{1,249}$/, 'the name of a topic'))
+      .min(1)
+      .max(100)
+      .describe('topics that are read'),
+    group: pattern('consumer group: members of one group share the partitions'),
+    start: z
+      .union([z.enum(['earliest', 'latest']), z.iso.datetime({ offset: true })])
+      .describe(
+        'where a partition begins that neither the journal nor the group knows: or a time (RFC 3339)',
+      ),
+    on_gap: z
+      .enum(['stop', 'continue'])
+      .describe('when records were removed before they were read: stop the partition, or tell and go on')
+      .default('stop'),
+    tls: z
+      .strictObject({
+        ca_file: path('PEM of a certificate authority that is trusted beside the usual ones').optional(),
+        cert_file: path('PEM of the certificate that Keytrail shows').optional(),
+        key_file: path('PEM of its private key').optional(),
+      })
+      .refine(
+        ({ cert_file, key_file }) => (cert_file === undefined) === (key_file === undefined),
+        'name cert_file and key_file, or neither',
+      )
+      .describe('TLS; {} trusts the usual authorities')
+      .optional(),
+    sasl: kafkaSasl.optional(),
+  })
+  .refine(
+    ({ brokers, tls, sasl }) => sasl === undefined || tls !== undefined || brokers.every(isLocal),
+    'sasl needs tls: without it everybody on the way reads what is sent; add tls: {}',
+  )
+  .describe('topics of Apache Kafka, Amazon MSK, Azure Event Hubs (Kafka endpoint)')
+
+const bucket = z
+  .strictObject({
+    name: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'the name of a bucket')
+      .describe('name of the bucket'),
+    region: awsRegion.optional(),
+    role: awsRole.optional(),
+  })
+  .describe('a bucket; region and role are those of the source unless named')
+
+const s3Source = z
+  .strictObject({
+    type: z.literal('s3'),
+    queue: address('URL of the SQS queue that is told of new objects'),
+    region: awsRegion,
+    role: awsRole.optional(),
+    buckets: z
+      .array(bucket)
+      .min(1)
+      .max(1000)
+      .describe('buckets that are read; without them, every bucket that the queue names')
+      .optional(),
+    start: z
+      .enum(['beginning', 'end'])
+      .describe(
+        'at the first start: read what the queue holds, or pass over what was announced before; what was never announced is for `keytrail backfill`',
+      ),
+    visibility_seconds: z
+      .int()
+      .min(2)
+      .max(43_200)
+      .describe('seconds that a message is kept from others; it is prolonged while the work lasts')
+      .default(120),
+    objects: z
+      .int()
+      .min(1)
+      .max(64)
+      .describe('objects that are fetched at the same time, each of 4 MiB at most; larger ones are streamed')
+      .default(8),
+    endpoints: z
+      .strictObject({
+        s3: address('address of S3').optional(),
+        sqs: address('address of SQS').optional(),
+      })
+      .describe("addresses of the services, when they are not the region's own, such as VPC endpoints")
+      .optional(),
+  })
+  .describe('CloudTrail files in Amazon S3, announced by an SQS queue')
+
+const cloudWatchLogsSource = z
+  .strictObject({
+    type: z.literal('cloudwatch_logs'),
+    groups: z
+      .array(
+        z
+          .strictObject({
+            name: pattern('name of the log group; its ARN when it is shared by a linked account'),
+            region: awsRegion,
+            role: awsRole.optional(),
+          })
+          .describe('a log group'),
+      )
+      .min(1)
+      .max(100)
+      .describe('log groups that are read'),
+    start: z
+      .union([z.enum(['beginning', 'end']), z.iso.datetime({ offset: true })])
+      .describe('where a group begins that was never read before: events before that time are passed over'),
+    filter: pattern('filter pattern that the service applies; what it holds back is not counted').optional(),
+    poll_seconds: z.int().min(1).max(900).describe('seconds between two looks').default(10),
+    requests_per_second: z
+      .number()
+      .min(0.1)
+      .max(1000)
+      .describe('requests for each group; the service allows a few for each account and region together')
+      .default(2),
+    endpoint: address("address of the service, when it is not the region's own").optional(),
+  })
+  .describe('Amazon CloudWatch Logs, read by polling')
+
+export const sourceConfig = z.discriminatedUnion('type', [
+  filesSource,
+  s3Source,
+  cloudWatchLogsSource,
+  kafkaSource,
+])
+export type S3Config = z.infer<typeof s3Source>
+export type CloudWatchLogsConfig = z.infer<typeof cloudWatchLogsSource>

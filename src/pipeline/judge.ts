@@ -1,6 +1,6 @@
 /** The judge: records in order, without duplicates, become events; detectors see them; everything is counted. */
 import type { Detector } from '../detect/definition.ts'
-import { type Engine, engine } from '../detect/engine.ts'
+import { type Engine, engine, MAX_FAULTS } from '../detect/engine.ts'
 import { MemoryState } from '../detect/state.ts'
 import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
@@ -36,12 +36,21 @@ export interface Judge {
 /** Groups that fell silent are forgotten after as many events. */
 const SWEEP_EVENTS = 65_536
 
+/** A rule faulted: `last` says that it is asked no more. */
+export type OnFault = (detector: string, cause: unknown, last: boolean) => void
+
+const rethrow: OnFault = (_, cause) => {
+  throw cause
+}
+
 export const judge = (
   normalize: RecordNormalizer,
   detectors: readonly Detector[],
   onAlert: (alert: Alert) => void,
   onEvent: (event: KeyEvent, at: number) => void,
+  onFault = rethrow,
 ): Judge => {
+  const faults = new Map<string, number>()
   const state = new MemoryState()
   const signIns = sessions(state)
   const detecting = engine(
@@ -51,8 +60,10 @@ export const judge = (
       finalizeMs: 0,
       revisions: 'last',
       onAlert,
-      onFault: (_, cause) => {
-        throw cause
+      onFault({ id }, cause) {
+        const last = (countUp(faults, id).get(id) ?? 0) >= MAX_FAULTS
+        if (last) detecting.stop(id)
+        onFault(id, cause, last)
       },
     },
   )

@@ -3,7 +3,7 @@
  * judging a journal again: nothing but the journal's own content decides.
  */
 import type { Detector, DetectorFacts } from '../detect/definition.ts'
-import { type Engine, engine, type Plan } from '../detect/engine.ts'
+import { type Engine, engine, MAX_FAULTS, type Plan } from '../detect/engine.ts'
 import { noteOf } from '../detect/evidence.ts'
 import { alertOf, begin, witness } from '../detect/opened.ts'
 import { signalId } from '../detect/signal.ts'
@@ -11,6 +11,16 @@ import type { Alert } from '../model/alert.ts'
 import { messageOf } from '../model/error.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { printable, sha256 } from '../normalize/text.ts'
+import {
+  COVERAGE,
+  type Coverage,
+  type FeedBeat,
+  judgeSilence,
+  LAST_EVENTS,
+  type LastEvents,
+  listen,
+  noCoverage,
+} from './coverage.ts'
 import type { Journal, ListChange, ValueChange } from './ports.ts'
 import { sessions } from './sessions.ts'
 import { CachedState } from './state-cache.ts'
@@ -28,8 +38,6 @@ const MIN_LATENESS_MS = 5 * MINUTE_MS
 const CLOCK_TOLERANCE_MS = 5 * MINUTE_MS
 /** A bucket may change for so long behind its end. */
 const FINALIZE_MS = 24 * 60 * MINUTE_MS
-/** A rule that throws so often is disabled. */
-const MAX_FAULTS = 5
 const FOR_EVER = Number.MAX_SAFE_INTEGER
 
 /** A detector of our own: what it says of another one. */
@@ -69,6 +77,8 @@ export interface Heartbeat {
   readonly at: number
   /** Feeds whose sources have nothing unread. */
   readonly caughtUp: readonly string[]
+  /** What every feed did; absent in older journals. */
+  readonly feeds?: Readonly<Record<string, FeedBeat>>
 }
 
 export interface Disabled {
@@ -153,6 +163,11 @@ export const judging = (
   const marks = () => (state.get(MARKS) ?? {}) as Marks // only these are kept under this key
   const watermarkOf = (all: Marks) => Math.min(Number.POSITIVE_INFINITY, ...Object.values(all))
 
+  /** A copy: what is in the state changes by `put` alone. */
+  const coverage = () => structuredClone((state.get(COVERAGE) ?? noCoverage()) as Coverage) // only this is kept under this key
+
+  const lastEvents = () => (state.get(LAST_EVENTS) ?? {}) as LastEvents // likewise
+
   const keepHistories = () => {
     const kept: Histories = { ...(state.get(HISTORIES) as Histories | undefined) } // only these are kept under this key
     for (const [id, { needMs, haveMs }] of detecting.context.histories)
@@ -176,7 +191,10 @@ export const judging = (
         receivedAt + CLOCK_TOLERANCE_MS,
       )
       const due = journal.due(newest - MIN_LATENESS_MS)
+      due.catch(() => {}) // awaited below, unless the journal fails before that
       state.wants.value(MARKS)
+      state.wants.value(COVERAGE)
+      state.wants.value(LAST_EVENTS)
       for (const { event } of entries) signIns.needs(event, state.wants)
       await fetchMissing()
       for (const { event, at } of entries) signIns.fold(event, at)
@@ -202,8 +220,20 @@ export const judging = (
         for (const plan of plans[index] ?? []) detecting.fold(plan)
       })
       state.put(MARKS, all, FOR_EVER)
+      const last = { ...lastEvents() }
+      for (const { feed, event } of entries)
+        last[feed] = {
+          id: event.event_id,
+          provider: event.source.provider,
+          account: event.target.account ?? event.actor.account ?? '',
+        }
+      state.put(LAST_EVENTS, last, FOR_EVER)
+      const known = coverage()
+      if (listen(known, alerts)) state.put(COVERAGE, known, FOR_EVER)
     },
-    async tick({ at, caughtUp }) {
+    async tick({ at, caughtUp, feeds }) {
+      state.wants.value(COVERAGE)
+      state.wants.value(LAST_EVENTS)
       state.wants.value(MARKS)
       state.wants.value(HISTORIES)
       await fetchMissing()
@@ -212,6 +242,11 @@ export const judging = (
       state.put(MARKS, all, FOR_EVER)
       const watermark = watermarkOf(all)
       keepHistories()
+      if (feeds !== undefined) {
+        const known = coverage()
+        alerts.push(...judgeSilence(known, at, feeds, lastEvents()))
+        state.put(COVERAGE, known, FOR_EVER)
+      }
       if (!Number.isFinite(watermark)) return undefined
       state.loadTimed(await journal.due(watermark))
       pass(watermark)

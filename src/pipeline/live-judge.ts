@@ -3,6 +3,7 @@
  * journal; what remains becomes events, and they are judged.
  */
 import type { Detector } from '../detect/definition.ts'
+import type { KeyEvent } from '../model/event.ts'
 import { REJECTION_SCHEMA_VERSION, type Rejection, type RejectReason } from '../model/outcome.ts'
 import { parse } from '../normalize/json.ts'
 import { printable, sha256 } from '../normalize/text.ts'
@@ -12,12 +13,13 @@ import { conflictId } from './deduplicate.ts'
 import type { Kept } from './intake.ts'
 import { type Entry, type Heartbeat, type Judging, judging } from './judging.ts'
 import type { RecordNormalizer } from './normalize-record.ts'
-import type { Commit, Control, Journal, KnownId, Piece, Position } from './ports.ts'
+import type { Commit, Control, Item, Journal, KnownId, LedgerEntry, Piece, Position } from './ports.ts'
 
 /** What intake brings: everything that one commit will hold. */
 export interface Batch {
   readonly kept: Kept[]
   readonly rejected: Rejection[]
+  readonly ledger: LedgerEntry[]
   /** `outcome|feed` or `outcome|feed|reason`. */
   readonly counters: Map<string, number>
   /** By feed, then place. */
@@ -31,6 +33,7 @@ export interface Batch {
 export const emptyBatch = (): Batch => ({
   kept: [],
   rejected: [],
+  ledger: [],
   counters: new Map(),
   positions: new Map(),
   settles: [],
@@ -71,6 +74,21 @@ export interface LiveJudge {
   readonly judging: Judging
 }
 
+/** Becomes text only when it is packed: a thousand texts at once would outlive every collection of garbage. */
+class JudgedItem implements Item {
+  readonly raw: Buffer
+  readonly #event: KeyEvent
+
+  constructor(raw: Buffer, event: KeyEvent) {
+    this.raw = raw
+    this.#event = event
+  }
+
+  get event(): string {
+    return JSON.stringify(this.#event)
+  }
+}
+
 /** What identifies a record: its id, and whether that id belongs to another one. */
 interface Identity {
   readonly id: string
@@ -94,6 +112,7 @@ export const liveJudge = (
     control: [],
     positions: new Map(),
     rejected: [],
+    ledger: [],
     ids: [],
     forget: undefined,
     counters: new Map(),
@@ -201,14 +220,12 @@ export const liveJudge = (
       for (const { feed, event } of entries) if (event.time.late) countUp(batch.counters, `late|${feed}`)
       const times = entries.map(({ at }) => at)
       return commitOf(receivedAt, {
-        items: entries.map(({ event }, index) => ({
-          raw: raws[index] ?? NOTHING,
-          event: JSON.stringify(event),
-        })),
+        items: entries.map(({ event }, index) => new JudgedItem(raws[index] ?? NOTHING, event)),
         span: [Math.min(...times), Math.max(...times)],
         control,
         positions: batch.positions,
         rejected: batch.rejected,
+        ledger: batch.ledger,
         ids,
         counters: batch.counters,
       })

@@ -6,10 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '../model/error.ts'
 import type { NormalizeSettings } from '../normalize/format.ts'
 import type { FormatName } from '../normalize/index.ts'
+import { printable } from '../normalize/text.ts'
 import { countUp } from './count.ts'
+import type { FeedBeat } from './coverage.ts'
 import { type Intake, intake } from './intake.ts'
 import { type Batch, emptyBatch, type LiveJudge, rejectionOf } from './live-judge.ts'
 import type { Commit, Journal, Piece, Position, Source } from './ports.ts'
+import { turns } from './turns.ts'
 
 export interface LoopOptions {
   readonly sources: readonly Source[]
@@ -32,6 +35,8 @@ const COMMIT_MS = 200
 const COMMIT_EVENTS = 1000
 const COMMIT_BYTES = 2 * 1024 * 1024
 const TICK_MS = 10_000
+/** Characters of a source's trouble that a tick holds. */
+const MAX_TROUBLE = 512
 const BACKLOG_MS = 1000
 const TRIM_MS = 60_000
 /** Full batches that wait to be judged before reading pauses. */
@@ -39,21 +44,14 @@ const READ_AHEAD = 2
 /** Commits that are written while the next batch gathers. */
 const IN_FLIGHT = 2
 
-/** Runs work one after the other. */
-const queue = () => {
-  let last: Promise<unknown> = Promise.resolve()
-  return <T>(work: () => Promise<T>): Promise<T> => {
-    const next = last.then(work)
-    last = next.catch(() => {}) // the caller of that work has the failure
-    return next
-  }
-}
-
 /** Reads all sources until they end or the signal comes; what was read is durable when it returns. */
 export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promise<void> => {
   const { sources, journal, judge, settings, budget, clock, acts, onNotice, onCommit } = options
   const caughtUp = new Set<string>()
-  const oneByOne = queue()
+  /** When a feed brought its last record, and why it brings none. */
+  const heard = new Map<string, number>()
+  const troubles = new Map<string, string>()
+  const oneByOne = turns()
   const writing = new Set<Promise<void>>()
   const failed = new AbortController()
   const stop = AbortSignal.any([signal, failed.signal])
@@ -64,7 +62,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
   const received = () => now
 
   /** Acknowledges one batch after the other, beside the loop. */
-  const settling = queue()
+  const settling = turns()
   const settle = async (settles: Batch['settles']) => {
     for (const one of settles)
       await one().catch((cause) => onNotice(`not acknowledged, will come again: ${messageOf(cause)}`))
@@ -105,7 +103,15 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
     if (waiting.size > READ_AHEAD) await Promise.race(waiting)
   }
 
-  const tick = () => oneByOne(async () => write(await judge.tick({ at: clock(), caughtUp: [...caughtUp] })))
+  const beatOf = (feed: string): FeedBeat => {
+    const [at, trouble] = [heard.get(feed), troubles.get(feed)]
+    return { ...(at !== undefined && { heard: at }), ...(trouble !== undefined && { trouble }) }
+  }
+  const tick = () =>
+    oneByOne(async () => {
+      const feeds = Object.fromEntries(sources.map(({ feed_id }) => [feed_id, beatOf(feed_id)]))
+      await write(await judge.tick({ at: clock(), caughtUp: [...caughtUp], feeds }))
+    })
 
   /** Sinks that are behind by the whole budget stop the reading; nothing is dropped to make room. */
   let holding = false
@@ -156,10 +162,12 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
       if (piece === 'idle') {
         await flush()
         readers.clear()
+        troubles.delete(feed_id)
         caughtUp.add(feed_id)
         return
       }
       caughtUp.delete(feed_id)
+      if (piece.trouble !== undefined) troubles.set(feed_id, printable(piece.trouble).slice(0, MAX_TROUBLE))
       await room()
       now = new Date(clock()).toISOString()
       if (batch.pieces++ === 0) began = clock()
@@ -177,6 +185,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
       }
       const soFar = one.reader.soFar
       const read = soFar.number + soFar.since
+      if (read > one.read) heard.set(feed_id, clock())
       if (read > one.read)
         batch.counters.set(
           `received|${feed_id}`,
@@ -189,11 +198,13 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
         positions.set(piece.keep ?? place, position)
         batch.positions.set(feed_id, positions)
       }
+      if (piece.fate !== undefined) batch.ledger.push({ ...piece.fate, feed: feed_id, place, records: read })
       if (piece.settle !== undefined) batch.settles.push(piece.settle)
       if (batch.kept.length >= COMMIT_EVENTS || batch.bytes >= COMMIT_BYTES || clock() - began >= COMMIT_MS)
         await flushFull()
     }
-    await source.read((one) => known.get(one), take, stop)
+    const fate = (place: string) => journal.fate(feed_id, place)
+    await source.read((one) => known.get(one), take, stop, fate)
   }
 
   /** Does something again and again until the loop ends; a failure ends the loop. */

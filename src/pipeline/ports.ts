@@ -4,7 +4,7 @@
  */
 import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
-import type { Rejection } from '../model/outcome.ts'
+import type { ObjectReason, Rejection } from '../model/outcome.ts'
 
 /** Where a source goes on after a restart: opaque to everybody but the source. */
 export type Position = Readonly<Record<string, string | number | boolean>>
@@ -19,6 +19,8 @@ export interface Piece {
   readonly begins?: Begin
   /** None: all that is there for now has been handed over. */
   readonly bytes: Buffer
+  /** Why nothing can be read now; `idle` says that it is over. */
+  readonly trouble?: string
   /** Nothing more belongs to the place. */
   readonly ends: boolean
   /** @param read how far the records of the place are complete @returns what to keep, if anything */
@@ -29,6 +31,26 @@ export interface Piece {
    * commit there is no call: the loop ends, and the source leaves unacknowledged what was not settled.
    */
   settle?(): Promise<void>
+  /** What became of the object that the place is: kept in the ledger by the same commit. */
+  readonly fate?: Fate
+}
+
+/** An object was read whole, left out, is lost for good, or waits to be offered again. */
+export interface Fate {
+  readonly outcome: 'read' | 'skipped' | 'failed' | 'waiting'
+  /** Why, from `objectReasons`; none when it was read. */
+  readonly reason: ObjectReason | undefined
+  /** What exactly was wrong. */
+  readonly detail: string
+  /** Entity tag: another object may come under the same name. */
+  readonly version: string
+}
+
+/** One line of the ledger; a newer one takes the place of an older one. */
+export interface LedgerEntry extends Fate {
+  readonly feed: string
+  readonly place: string
+  readonly records: number
 }
 
 export interface Begin {
@@ -55,11 +77,13 @@ export interface Source {
    * to come, or on the signal.
    * @param known the position kept for a place, if any
    * @param take resolves when more may come
+   * @param fate what the ledger says of an object
    */
   read(
     known: (place: string) => Position | undefined,
     take: (piece: Piece | 'idle') => Promise<void>,
     signal: AbortSignal,
+    fate: (place: string) => Promise<Fate | undefined>,
   ): Promise<void>
   /** What `doctor` asks: step by step what works, and which permission or setting is missing. */
   check?(signal: AbortSignal): Promise<readonly Check[]>
@@ -138,6 +162,7 @@ export interface Commit {
   readonly alerts: readonly Alert[]
   readonly signals: readonly Alert[]
   readonly rejected: readonly Rejection[]
+  readonly ledger: readonly LedgerEntry[]
   /** Event ids of the items, with their digests, in order. */
   readonly ids: readonly { readonly id: string; readonly digest: string }[]
   /** State that was due before this watermark is not needed any more. */
@@ -212,6 +237,8 @@ export interface Journal {
   /** Durable when it returns. Commits are made in the order they are given. */
   commit(commit: Commit): Promise<void>
   positions(feed: string): Promise<ReadonlyMap<string, Position>>
+  /** What became of an object, as long as it is remembered. */
+  fate(feed: string, place: string): Promise<Fate | undefined>
   /** A block by its number, as long as it is kept. */
   block(seq: number): Promise<Block | undefined>
   /** Which of these event ids are known. */

@@ -62,6 +62,7 @@ const commit = (seq: number, change: Partial<Commit> = {}): Commit => ({
   alerts: [],
   signals: [],
   rejected: [],
+  ledger: [],
   ids: [],
   forget: undefined,
   values: [],
@@ -106,6 +107,30 @@ describe.each([
     expect((await journal.blocks(4, 1024 ** 2)).map(({ seq }) => seq)).toEqual([5, 6])
     expect((await journal.block(3))?.items[1]?.event).toBe('{"text":"b2"}')
     expect(await journal.block(9)).toBeUndefined()
+  })
+
+  test('keeps the newest fate of each object of a feed, with the commit', async () => {
+    const journal = await make()
+    const entry = { feed: 'a', place: 's3://logs/1', version: 'e1', detail: '', records: 3 } as const
+    const read = { ...entry, outcome: 'read', reason: undefined } as const
+    const waiting = {
+      ...entry,
+      place: 's3://logs/2',
+      outcome: 'waiting',
+      reason: 'denied',
+      detail: 'no',
+    } as const
+    await journal.commit(commit(1, { ledger: [read, waiting] }))
+    const { feed: _, place: __, records: ___, ...fate } = waiting
+    expect(await journal.fate('a', 's3://logs/2')).toEqual(fate)
+    expect(await journal.fate('b', 's3://logs/2')).toBeUndefined()
+    await journal.commit(commit(2, { ledger: [{ ...read, place: 's3://logs/2', version: 'e2' }] }))
+    expect(await journal.fate('a', 's3://logs/2')).toEqual({
+      outcome: 'read',
+      reason: undefined,
+      detail: '',
+      version: 'e2',
+    })
   })
 
   test('knows ids, and where their records are', async () => {
@@ -349,4 +374,28 @@ describe('SQLite on disk', () => {
     ])
     store.close()
   })
+})
+
+test('the ledger forgets what was read after 14 days, and what is missing after 396', () => {
+  const store = new Store(undefined, 'judge')
+  const DAY = 86_400_000
+  const entry = (place: string, outcome: 'read' | 'failed') =>
+    ({ feed: 'a', place, version: '', outcome, reason: undefined, detail: '', records: 0 }) as const
+  for (const [at, name] of [
+    [0, 'old'],
+    [10 * DAY, 'new'],
+  ] as const) {
+    const { items: _, ...one } = commit(at + 1, {
+      at,
+      ledger: [entry(`${name} read`, 'read'), entry(`${name} failed`, 'failed')],
+    })
+    store.commit(one, undefined)
+  }
+  const left = () =>
+    ['old read', 'new read', 'old failed', 'new failed'].filter((place) => store.ledger.fate('a', place))
+  store.trim(14 * DAY + 1, KEEP)
+  expect(left()).toEqual(['new read', 'old failed', 'new failed'])
+  store.trim(396 * DAY + 1, KEEP)
+  expect(left()).toEqual(['new failed'])
+  store.close()
 })

@@ -22,6 +22,7 @@ const commit = (seq: number, change: Partial<Commit>): Commit => ({
   alerts: [],
   signals: [],
   rejected: [],
+  ledger: [],
   ids: [],
   forget: undefined,
   values: [],

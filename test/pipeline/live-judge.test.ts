@@ -7,6 +7,7 @@ import { memoryJournal } from '../../src/journal/sqlite.ts'
 import type { Alert } from '../../src/model/alert.ts'
 import { defaultConfig } from '../../src/model/config.ts'
 import { intake, type Kept } from '../../src/pipeline/intake.ts'
+import { judge } from '../../src/pipeline/judge.ts'
 import { emptyBatch, liveJudge } from '../../src/pipeline/live-judge.ts'
 import { recordNormalizer } from '../../src/pipeline/normalize-record.ts'
 import type { Commit } from '../../src/pipeline/ports.ts'
@@ -330,5 +331,74 @@ describe('R16: a rule that throws', () => {
       faulty.commits.flatMap(({ control }) => control).filter(({ kind }) => kind === 'disabled'),
     ).toHaveLength(1)
     expect(faulty.counters.get('kept|logs')).toBe(60)
+  })
+})
+
+describe('R16: a rule that is slow', () => {
+  /** Stars and a text that almost matches: each place of the text is tried, for each of many patterns. */
+  const slow = (patterns: number): Detector[] => {
+    const list = Array.from({ length: patterns }, (_, n) => `'*a*a*a*aaaaaaab${n}*'`).join(', ')
+    const text = `title: Slow\nname: slow-rule\nlogsource: {product: keytrail, category: key_usage}\ndetection: {s: {change.policy: [${list}, '*end*']}, condition: s}\n`
+    return [...defineDetectors([{ path: 'slow.yml', text }]).detectors]
+  }
+  const policy = JSON.stringify({
+    Statement: [
+      { Effect: 'Allow', Principal: '*', Action: 'kms:*', Resource: '*', Sid: `${'a'.repeat(20_000)}end` },
+    ],
+  })
+  const changes = Array.from({ length: 8 }, (_, n) =>
+    record({
+      ...role(0),
+      eventName: 'PutKeyPolicy',
+      eventTime: iso(START + n * 1000),
+      requestParameters: {
+        keyId: 'arn:aws:kms:eu-central-1:123456789012:key/1',
+        policyName: 'default',
+        policy,
+      },
+    }),
+  )
+
+  test('within its steps it finds what it looks for', async () => {
+    const { alerts } = await judgeAll(keptOf(changes), [3], { detectors: slow(1) })
+    expect(alerts.map(({ detector }) => detector.id)).toEqual(changes.map(() => 'slow-rule'))
+  })
+
+  test('beyond them it costs only itself, whatever the batches, and is disabled after five faults', async () => {
+    const plain = await judgeAll(keptOf(changes), [3])
+    expect(plain.alerts.some(({ detector }) => detector.id === 'policy-public')).toBe(true)
+    for (const size of [1, 3, 8]) {
+      const faulty = await judgeAll(keptOf(changes), [size], { detectors: [...own, ...slow(200)] })
+      const others = faulty.alerts.filter(({ detector }) => detector.id !== 'detector-disabled')
+      expect(idsOf({ ...faulty, alerts: others })).toEqual(idsOf(plain))
+      expect(
+        faulty.alerts.flatMap(({ detector, explanation }) =>
+          detector.id === 'detector-disabled' ? explanation : [],
+        ),
+      ).toEqual([
+        'Detector slow-rule failed 5 times and is disabled: it takes more than 2,000,000 steps for one event',
+      ])
+      expect(faulty.counters.get('kept|logs')).toBe(changes.length)
+    }
+  })
+
+  test('a scan goes on without it, too', () => {
+    const scanned = (detectors: readonly Detector[]) => {
+      const alerts: string[] = []
+      const faults: boolean[] = []
+      const judging = judge(
+        recordNormalizer(defaultConfig, undefined),
+        detectors,
+        (alert) => alerts.push(alert.alert_id),
+        () => {},
+        (_, _cause, isLast) => faults.push(isLast),
+      )
+      for (const one of keptOf(changes)) judging.accept(one)
+      judging.finish()
+      return { alerts: alerts.sort(), faults }
+    }
+    const { alerts, faults } = scanned([...own, ...slow(200)])
+    expect(alerts).toEqual(scanned(own).alerts)
+    expect(faults).toEqual([false, false, false, false, true])
   })
 })
