@@ -161,7 +161,7 @@ export const checkS3 = async (
 
 type Step = (name: string, work: () => Promise<string>, why: (cause: unknown) => string) => Promise<boolean>
 
-/** Looks at the queue, with a message that is given back at once. @returns what the buckets are compared with */
+/** Looks at the queue, with messages that are given back at once. @returns what the buckets are compared with */
 const checkQueue = async (
   sqs: SQSClient,
   queue: string,
@@ -200,7 +200,7 @@ const checkQueue = async (
         const { Messages = [] } = await sqs.send(
           new ReceiveMessageCommand({
             QueueUrl: queue,
-            MaxNumberOfMessages: 1,
+            MaxNumberOfMessages: 10,
             VisibilityTimeout: 0,
             WaitTimeSeconds: 1,
           }),

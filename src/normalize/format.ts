@@ -22,6 +22,8 @@ export interface RawRecord {
   readonly sha256?: string
   /** The event id, when it was made before. */
   readonly eventId?: string
+  /** A rule on raw records matched: it is kept though it is out of scope. */
+  readonly matched?: boolean
 }
 
 /** What the operator says about the logs; see the configuration schema. */

@@ -107,6 +107,14 @@ describe.skipIf(motoMissing !== undefined)('backfill', { timeout: 300_000 }, () 
     expect(one.lines('events')).toHaveLength(journaled(one.data).length)
     const again = await keytrail(['backfill', url, ...range, ...config])
     expect(again.out).toContain('0 objects read, 16 known')
+
+    const data = join(scratch(), 'alone')
+    const alone = await keytrail(['backfill', url, ...range, '--data', data, '--region', REGION])
+    expect(alone.code, alone.err).toBe(0)
+    const store = new Store(data, 'reader')
+    const found = store.alerts(0, 1000).map(({ alert }) => alert.alert_id)
+    store.close()
+    expect([...new Set(found)].sort()).toEqual(alertIds('scan'))
   })
 
   test('reads the days that are asked for, in the order of names across regions, without digests', async () => {
