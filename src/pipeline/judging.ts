@@ -244,14 +244,14 @@ export const judging = (
       state.put(MARKS, all, FOR_EVER)
       const watermark = watermarkOf(all)
       keepHistories()
-      for (const id of detecting.context.full)
-        onNotice(`detector ${id}: a group had more events than are held, it has no verdict on them`)
-      detecting.context.full.clear()
       if (feeds !== undefined) {
         const known = coverage()
         alerts.push(...judgeSilence(known, at, feeds, lastEvents()))
         state.put(COVERAGE, known, FOR_EVER)
       }
+      for (const id of detecting.context.full)
+        onNotice(`detector ${id}: a group had more events than are held, it has no verdict on them`)
+      detecting.context.full.clear()
       if (!Number.isFinite(watermark)) return undefined
       state.loadTimed(await journal.due(watermark))
       pass(watermark)
