@@ -75,7 +75,7 @@ try {
     const loopOut = join(work, 'loop.ndjson')
     const events = join(work, 'events.ndjson')
     const scan = [
-      join(root, 'src', 'main.ts'),
+      join(root, 'bin', 'keytrail'),
       'scan',
       logs,
       '--json',

@@ -125,6 +125,7 @@ const latency = async (rate: number, seconds: number) => {
   writeFileSync(log, '')
   const one = configOf('latency', [logs])
   const child = start(one.config, false)
+  while (!existsSync(join(one.data, 'journal.db'))) await sleep(50) // its start is no part of the way of a record
   await sleep(1500)
   const appended = new Map<string, number>()
   const waits: number[] = []

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { ALERT_SCHEMA_VERSION, alert } from '../src/model/alert.ts'
 import { config } from '../src/model/config.ts'
-import { casesDocument, correlationDocument, ruleDocument } from '../src/model/detector.ts'
+import { casesDocument, correlationDocument, filterDocument, ruleDocument } from '../src/model/detector.ts'
 import { EVENT_SCHEMA_VERSION, keyEvent } from '../src/model/event.ts'
 import { knowledge } from '../src/model/knowledge.ts'
 import { operations } from '../src/model/operations.ts'
@@ -23,6 +23,7 @@ const published = {
   'keytrail.knowledge': knowledge,
   'keytrail.rule': ruleDocument,
   'keytrail.correlation': correlationDocument,
+  'keytrail.filter': filterDocument,
   'keytrail.cases': casesDocument,
 } as const
 

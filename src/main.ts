@@ -15,6 +15,11 @@ const wholeNumber = (text: string): number => {
   if (!/^[1-9]\d{0,2}$/.test(text)) throw new InvalidArgumentError('a whole number from 1 to 999 is needed.')
   return Number(text)
 }
+const pointInTime = (text: string): number => {
+  const at = Date.parse(text)
+  if (Number.isNaN(at)) throw new InvalidArgumentError('a time such as 2026-03-02T09:00:00Z is needed.')
+  return at
+}
 
 const program = new Command('keytrail')
   .description(
@@ -61,6 +66,11 @@ program
     ),
   )
   .option('--workers <n>', 'reading threads (default: by size, at most one per core)', wholeNumber)
+  .option(
+    '--until <time>',
+    'what would be due later is not overdue (default: time of the last event)',
+    pointInTime,
+  )
   .option('--strict', 'parse every record, also those whose bytes show that they are out of scope', false)
   .option('--no-save', 'do not keep the result in .keytrail/scan for explain')
   .option('--quiet', 'no progress', false)
@@ -296,6 +306,49 @@ program
   .action(async (folders, options) => {
     const { validate } = await import('./commands/validate.ts')
     exitCode = validate(folders, options)
+  })
+
+program
+  .command('rules')
+  .description('rules of others')
+  .command('import')
+  .description('say which Sigma rules of a folder load, which do not and why, and which wait for a source')
+  .argument('<dir>', 'folder of rules')
+  .option('--to <dir>', 'copy the files that can be used there')
+  .option('--json', 'print the result as JSON', false)
+  .action(async (folder, options) => {
+    const { importRules } = await import('./commands/rules.ts')
+    exitCode = importRules(folder, options)
+  })
+
+program
+  .command('backtest')
+  .description('what one detector would have told in these logs, and where it differs from another')
+  .argument('<detector>', 'id of one that comes with Keytrail, or its file')
+  .argument('<path...>', 'files, folders or patterns of logs')
+  .option('--than <detector>', 'compare with another detector, or an older file of the same')
+  .option('--config <file>', 'configuration: knowledge, ingest_path')
+  .option('--json', 'print the result as JSON', false)
+  .option('--quiet', 'no progress', false)
+  .action(async (detector, paths, options) => {
+    const { backtest } = await import('./commands/backtest.ts')
+    exitCode = await backtest(detector, paths, options, abort.signal)
+  })
+
+program
+  .command('coverage')
+  .description(
+    'what the detectors cover: ATT&CK techniques, controls, and operations that none of them names',
+  )
+  .argument('[dir...]', 'folders of detectors beside those that come with Keytrail')
+  .option('--no-default-detectors', 'without the detectors that come with Keytrail')
+  .addOption(
+    new Option('--navigator <version>', 'print a layer for ATT&CK Navigator').choices(['18', '19'] as const),
+  )
+  .option('--json', 'print the result as JSON', false)
+  .action(async (folders, options) => {
+    const { coverage } = await import('./commands/coverage.ts')
+    exitCode = coverage(folders, options)
   })
 
 program

@@ -17,11 +17,12 @@ const edges = new Set(['ingest', 'journal', 'forward', 'history', 'serve'])
 /** What pure code may import besides its own layers: parsers and functions without effect. */
 const pureModules: Readonly<Record<string, readonly string[]>> = {
   'node:crypto': ['hash', 'createHash', 'Hash'],
-  'node:net': ['isIP', 'BlockList'],
+  'node:net': ['BlockList', 'isIP'],
   'node:util': ['styleText'],
   'node:zlib': ['gunzipSync'],
+  re2js: ['RE2JS'],
   zod: ['z'],
-  yaml: ['Document', 'isMap', 'LineCounter', 'parseAllDocuments'],
+  yaml: ['Document', 'isMap', 'LineCounter', 'parseAllDocuments', 'parseDocument'],
 }
 /** Packages whose use says that the outside world begins. */
 const sdk =

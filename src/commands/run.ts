@@ -5,6 +5,7 @@ import { loadDetectors } from '../config/detectors.ts'
 import { type Learned, learn } from '../config/knowledge.ts'
 import { packageVersion } from '../config/paths.ts'
 import { readSecret, Secret } from '../config/secrets.ts'
+import { type RawRules, rawRules } from '../detect/raw-rules.ts'
 import type { RecordedDetectors } from '../journal/rejudge.ts'
 import { sqliteJournal } from '../journal/sqlite.ts'
 import type { Config } from '../model/config.ts'
@@ -28,8 +29,8 @@ export interface RunOptions {
 }
 
 /**
- * A batch outlives any nursery, so that a large one gains no time, and costs 200 MB (measured: bench/README.md). V8 asks
- * for this factor each time it would grow it; should it not, memory is what it was.
+ * The nursery stays as large as the start made it (32 MiB): a batch outlives a larger one, too, which gains no time and
+ * costs 200 MB (bench/README.md). V8 asks for this factor each time it would grow it; should it not, memory is what it was.
  */
 const SMALL_NURSERY = '--semi-space-growth-factor=1'
 
@@ -87,9 +88,9 @@ const knowledgeControl = ({ files }: Learned): Control => ({
 })
 
 /** Normalizes with what is known now; another knowledge may take its place between two batches. */
-const learningNormalizer = (config: Config, first: Learned) => {
+const learningNormalizer = (config: Config, first: Learned, rules: RawRules | undefined) => {
   /** Read anew for each record, also by intake. */
-  const settings = { ...config, ingest_path: first.ingest_path }
+  const settings = { ...config, ingest_path: first.ingest_path, rules }
   const make = ({ known, locate }: Learned) => recordNormalizer(settings, undefined, known, locate)
   let now = make(first)
   const normalize: RecordNormalizer = Object.assign((...all: Parameters<RecordNormalizer>) => now(...all), {
@@ -98,7 +99,8 @@ const learningNormalizer = (config: Config, first: Learned) => {
   return {
     normalize,
     settings,
-    use(learned: Learned) {
+    use(learned: Learned, next: RawRules | undefined) {
+      settings.rules = next
       settings.ingest_path = learned.ingest_path
       now = make(learned)
     },
@@ -186,7 +188,7 @@ const serve = async (
 ): Promise<number> => {
   const set = chosenDetectors(config)
   const learned = learn(config)
-  const { normalize, settings, use } = learningNormalizer(config, learned)
+  const { normalize, settings, use } = learningNormalizer(config, learned, rawRules(set.detectors))
   const judge = liveJudge(journal, normalize, set.detectors, (text) => log.warn(text))
   await begin(journal, judge, config, set, learned)
 
@@ -230,7 +232,7 @@ const serve = async (
       const next = chosenDetectors(changed)
       const learnedNow = learn(changed)
       acts.push(() => {
-        use(learnedNow)
+        use(learnedNow, rawRules(next.detectors))
         const control = [detectorsControl(next), knowledgeControl(learnedNow)]
         return judge.record(Date.now(), control, next.detectors)
       })

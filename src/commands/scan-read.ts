@@ -2,6 +2,8 @@
 import { availableParallelism } from 'node:os'
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
+import { type DetectorFile, defineDetectors } from '../detect/definition.ts'
+import { rawRules } from '../detect/raw-rules.ts'
 import { type InputFile, readFile } from '../ingest/files.ts'
 import { RUN_BYTES, readRun, sorter } from '../journal/sorted-runs.ts'
 import { KeytrailError } from '../model/error.ts'
@@ -12,6 +14,10 @@ import { type IntakeListener, intake, type Kept, type Tally } from '../pipeline/
 
 export interface ReadOptions {
   readonly settings: NormalizeSettings
+  /** Detector files when some of their rules read raw records: a thread compiles them for itself. */
+  readonly ruleFiles?: readonly DetectorFile[] | undefined
+  /** Also rules that are experimental. */
+  readonly experimental?: boolean
   readonly format?: FormatName | undefined
   readonly strict: boolean
   /** RFC 3339: one time for the whole scan. */
@@ -65,6 +71,9 @@ const classify = (
     : { ...seen, status: 'failed', reason: 'no_records' }
 }
 
+const enabledRules = (files: readonly DetectorFile[], experimental: boolean) =>
+  rawRules(defineDetectors(files).detectors.filter(({ facts }) => experimental || !facts.experimental))
+
 /** Reads the files that `next` hands out, one after the other. */
 export const readFiles = async (
   next: () => InputFile | undefined,
@@ -73,9 +82,18 @@ export const readFiles = async (
   onFile: (result: FileResult) => void,
   signal?: AbortSignal,
 ): Promise<void> => {
+  const rules = options.ruleFiles && enabledRules(options.ruleFiles, options.experimental ?? false)
+  const settings = { ...options.settings, rules }
   for (let file = next(); file !== undefined && !signal?.aborted; file = next()) {
     const reader = intake(
-      { ...options, received: () => options.received, feed_id: 'scan', transport: 'file', place: file.path },
+      {
+        ...options,
+        settings,
+        received: () => options.received,
+        feed_id: 'scan',
+        transport: 'file',
+        place: file.path,
+      },
       listener,
     )
     const failure = await readFile(file, (chunk) => {

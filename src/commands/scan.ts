@@ -5,6 +5,7 @@ import { loadConfig } from '../config/config.ts'
 import { loadDetectors } from '../config/detectors.ts'
 import { learn } from '../config/knowledge.ts'
 import { packageVersion } from '../config/paths.ts'
+import { rawRules } from '../detect/raw-rules.ts'
 import { type LineWriter, ndjsonFile } from '../forward/ndjson.ts'
 import { findFiles } from '../ingest/files.ts'
 import { temporaryFolder } from '../journal/sorted-runs.ts'
@@ -35,6 +36,8 @@ export interface ScanOptions {
   readonly format?: FormatName | undefined
   readonly failOn?: Criticality | undefined
   readonly workers?: number | undefined
+  /** Terms that end later are not over, milliseconds since 1970; the last event unless said. */
+  readonly until?: number | undefined
   readonly strict: boolean
   readonly save: boolean
   readonly quiet: boolean
@@ -158,7 +161,8 @@ export const scan = async (
 ): Promise<number> => {
   const warn = (text: string) => void process.stderr.write(`keytrail: ${printable(text)}\n`)
   const config = loadConfig(options.config)
-  const { detectors, problems } = loadDetectors(options.detectors, options.defaultDetectors)
+  const { detectors, problems, files } = loadDetectors(options.detectors, options.defaultDetectors)
+  const rules = rawRules(detectors.filter(({ facts }) => !facts.experimental))
   const problemLines = problems.map((one) => `${one.path}:${one.line}:${one.column}: ${one.message}`)
   if (options.json) for (const line of problemLines) warn(`detector left out: ${line}`)
 
@@ -181,6 +185,7 @@ export const scan = async (
       found,
       {
         settings,
+        ruleFiles: rules && files,
         format: options.format,
         strict: options.strict,
         received: new Date().toISOString(),
@@ -198,7 +203,7 @@ export const scan = async (
     let worst = -1
     const lives = timelines()
     const judging = judge(
-      recordNormalizer(settings, options.format, learned.known, learned.locate),
+      recordNormalizer({ ...settings, rules }, options.format, learned.known, learned.locate),
       detectors,
       (alert) => {
         byDetector.set(alert.detector.id, (byDetector.get(alert.detector.id) ?? 0) + 1)
@@ -231,7 +236,13 @@ export const scan = async (
         signal.throwIfAborted()
       }
     }
-    judging.finish()
+    judging.finish(options.until)
+    if (judging.forgotten > 0)
+      warn(
+        `${judging.forgotten} groups were forgotten within their window: too many at a time to count them all`,
+      )
+    for (const id of judging.engine.context.full)
+      warn(`detector ${id}: a group had more events than are held, it has no verdict on them`)
     meter.done()
     events?.close()
     alertFile?.close()

@@ -1,5 +1,6 @@
 /** The sources of a configuration. */
 import { readSecret, Secret } from '../config/secrets.ts'
+import { cloudWatchLogs } from '../ingest/cloudwatch-logs.ts'
 import { followFiles } from '../ingest/follow.ts'
 import { kafkaSource } from '../ingest/kafka.ts'
 import { s3Source } from '../ingest/s3-sqs.ts'
@@ -42,5 +43,7 @@ export const sourceOf = (
       return kafkaSource({ ...source, feed_id, follow, secretOf, onNotice, onAlarm })
     case 's3':
       return s3Source({ ...source, feed_id, follow, onNotice })
+    case 'cloudwatch_logs':
+      return cloudWatchLogs({ ...source, feed_id, follow, onNotice })
   }
 }

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Store } from '../journal/store.ts'
 import { printable } from '../normalize/text.ts'
+import { COVERAGE, type Coverage, type FeedCoverage, noCoverage, patienceWith } from '../pipeline/coverage.ts'
 import { HISTORIES, type Histories } from '../pipeline/judging.ts'
 import { NOT_TAKEN, type Trouble } from '../pipeline/ports.ts'
 import { type ObjectStatus, objectsOf, renderObjects } from './status-objects.ts'
@@ -27,6 +28,12 @@ interface Feed {
   /** Time of its newest event, and how long that is ago, in seconds. */
   readonly last: string | undefined
   readonly lag: number | undefined
+  /** Longest pause between two records in the last days, in seconds; from the second day on. */
+  readonly pause: number | undefined
+  /** Why its source cannot read now. */
+  readonly trouble: string | undefined
+  /** Silences that were told, with their reason; the last one may go on. */
+  readonly gaps: FeedCoverage['gaps']
 }
 
 export interface Status {
@@ -68,7 +75,9 @@ const outcomes = ['received', 'kept', 'duplicate', 'skipped', 'rejected', 'late'
 export const statusOf = (store: Store, folder: string, now: number): Status => {
   const counters = store.counters()
   const last = store.lastEvents()
-  const names = [...new Set([...counters.keys()].map((name) => name.split('|')[1] ?? ''))].sort()
+  const { feeds: covered } = (store.value(COVERAGE) ?? noCoverage()) as Coverage // kept by the judge
+  const counted = [...counters.keys()].map((name) => name.split('|')[1] ?? '')
+  const names = [...new Set([...counted, ...Object.keys(covered)])].sort()
   const feeds = names.map((name): Feed => {
     const sums = Object.fromEntries(
       outcomes.map((outcome) => [
@@ -79,11 +88,17 @@ export const statusOf = (store: Store, folder: string, now: number): Status => {
       ]),
     ) as Record<(typeof outcomes)[number], number> // made from that list
     const newest = last.get(name)
+    const cover = covered[name]
+    const { pauses = [], trouble, gaps = [] } = cover ?? {}
+    const isKnown = cover !== undefined && patienceWith(cover) !== undefined
     return {
       name,
       ...sums,
       last: newest,
       lag: newest === undefined ? undefined : Math.round((now - Date.parse(newest)) / 1000),
+      pause: !isKnown ? undefined : Math.round(Math.max(...pauses.map(([, ms]) => ms)) / 1000),
+      trouble,
+      gaps,
     }
   })
   const total = store.alertCount()
@@ -152,6 +167,21 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]): s
   return [line(head), ...rows.map(line)].join('\n')
 }
 
+const GAPS_SHOWN = 3
+const minute = (at: number) => new Date(at).toISOString().slice(0, 16).replace('T', ' ')
+
+/** What is wrong with a feed, and when it was silent. */
+const coverageOf = ({ name, trouble, gaps }: Feed): string[] => [
+  ...(trouble === undefined ? [] : [`  ${name} CANNOT BE READ: ${printable(trouble)}`]),
+  ...gaps
+    .slice(-GAPS_SHOWN)
+    .map(({ from, to, detail }) =>
+      to === undefined
+        ? `  ${name} IS SILENT since ${minute(from)} UTC. ${printable(detail)}`
+        : `  ${name} was silent from ${minute(from)} to ${minute(to)} UTC. ${printable(detail)}`,
+    ),
+]
+
 const render = (status: Status): string => {
   const { feeds, sinks, laws, learning } = status
   const feedRows = feeds.map((one) => [
@@ -164,6 +194,7 @@ const render = (status: Status): string => {
     n(one.late),
     one.last?.slice(0, 19).replace('T', ' ') ?? '-',
     span(one.lag),
+    span(one.pause),
   ])
   const sinkRows = sinks.map((one) => [
     one.name,
@@ -179,10 +210,22 @@ const render = (status: Status): string => {
     `${status.folder}: ${status.running ? 'running' : 'not running'}, ${n(status.rate)} events/s in the last minute, ${n(status.alerts)} alert revisions`,
     '',
     table(
-      ['feed', 'received', 'kept', 'duplicate', 'skipped', 'rejected', 'late', 'last event (UTC)', 'ago'],
+      [
+        'feed',
+        'received',
+        'kept',
+        'duplicate',
+        'skipped',
+        'rejected',
+        'late',
+        'last event (UTC)',
+        'ago',
+        'longest pause',
+      ],
       feedRows,
     ),
     ...renderObjects(status.objects),
+    ...feeds.flatMap(coverageOf),
     '',
     table(
       ['sink', 'alerts delivered', 'pending', 'dead', 'unselected', 'events behind', 'bytes', 'oldest'],

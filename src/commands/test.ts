@@ -5,6 +5,7 @@ import { parse } from 'yaml'
 import { detectorFiles, isCases, loadDetectors, ownDetectors } from '../config/detectors.ts'
 import { type CaseResult, runCases } from '../detect/cases.ts'
 import type { Detector } from '../detect/definition.ts'
+import { rawRules } from '../detect/raw-rules.ts'
 import type { Alert } from '../model/alert.ts'
 import { defaultConfig } from '../model/config.ts'
 import { casesDocument } from '../model/detector.ts'
@@ -22,13 +23,14 @@ export interface TestOptions {
 /** Judges records as `scan` would, with one detector, whatever its status. */
 export const alertsOf = (detector: Detector, records: readonly unknown[], known?: Knowledge): Alert[] => {
   const kept: Kept[] = []
+  const settings = { ...defaultConfig, rules: rawRules([detector]) }
   const reader = intake(
     {
       feed_id: 'test',
       transport: 'file',
       place: 'case',
       received: () => '2026-01-01T00:00:00Z',
-      settings: defaultConfig,
+      settings,
       strict: true,
     },
     { kept: (one) => kept.push(one) },
@@ -38,7 +40,7 @@ export const alertsOf = (detector: Detector, records: readonly unknown[], known?
   const alerts: Alert[] = []
   const stable: Detector = { ...detector, facts: { ...detector.facts, experimental: false } }
   const judging = judge(
-    recordNormalizer(defaultConfig, undefined, known),
+    recordNormalizer(settings, undefined, known),
     [stable],
     (alert) => alerts.push(alert),
     () => {},

@@ -5,7 +5,7 @@
 import { accessSync, constants, readFileSync } from 'node:fs'
 import { isCollection, isMap, isNode, LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
-import { nearest } from '../detect/fields.ts'
+import { nearest } from '../detect/nearest.ts'
 import { type Config, config, defaultConfig } from '../model/config.ts'
 import { KeytrailError, messageOf } from '../model/error.ts'
 import { SECRET } from '../model/setting.ts'

@@ -2,18 +2,26 @@
  * Sigma conditions: `selection and not (filter or 1 of other_*)`. Parsed once into a small tree that is
  * interpreted; nothing is ever evaluated as code.
  */
+import { wildcardMatch } from '../model/wildcard.ts'
+
 export type Condition =
   | { readonly kind: 'selection'; readonly name: string }
   | { readonly kind: 'not'; readonly part: Condition }
   | { readonly kind: 'and' | 'or'; readonly parts: readonly Condition[] }
+  | { readonly kind: 'some'; readonly least: number; readonly parts: readonly Condition[] }
 
 /** A condition that cannot be read; `message` says why. */
 export class ConditionError extends Error {}
 
 const TOKEN = /\s*(\(|\)|[^\s()]+)/y
 const MAX_TOKENS = 1000
+const QUANTIFIER = /^(any|all|[1-9]\d?)$/
 
 const tokens = (text: string): string[] => {
+  if (text.includes('|'))
+    throw new ConditionError(
+      'aggregation behind "|" is no part of Sigma any more: write a correlation instead',
+    )
   const found: string[] = []
   TOKEN.lastIndex = 0
   for (let match = TOKEN.exec(text); match !== null; match = TOKEN.exec(text)) {
@@ -37,14 +45,13 @@ export const parseCondition = (text: string, selections: readonly string[]): Con
     const pattern = words[at++]
     if (pattern === undefined)
       throw new ConditionError(`"${quantifier} of" must name selections, such as filter_*`)
-    const wanted = pattern.toLowerCase() === 'them' ? '*' : pattern
-    const names = selections.filter((name) =>
-      wanted.endsWith('*')
-        ? name.startsWith(wanted.slice(0, -1)) && (wanted !== '*' || !name.startsWith('_'))
-        : name === wanted,
-    )
+    const them = pattern.toLowerCase() === 'them'
+    const names = selections.filter((name) => (them ? !name.startsWith('_') : wildcardMatch(pattern, name)))
     if (names.length === 0) throw new ConditionError(`no selection is called "${pattern}"`)
     const parts = names.map((name): Condition => ({ kind: 'selection', name }))
+    const least = Number(quantifier)
+    if (least > names.length) throw new ConditionError(`"${pattern}" are only ${names.length} selections`)
+    if (least > 1) return { kind: 'some', least, parts }
     return { kind: quantifier === 'all' ? 'and' : 'or', parts }
   }
 
@@ -59,8 +66,7 @@ export const parseCondition = (text: string, selections: readonly string[]): Con
       return inner
     }
     const lower = word.toLowerCase()
-    if ((lower === '1' || lower === 'any' || lower === 'all') && words[at + 1]?.toLowerCase() === 'of')
-      return quantified(lower)
+    if (QUANTIFIER.test(lower) && words[at + 1]?.toLowerCase() === 'of') return quantified(lower)
     if (!selections.includes(word))
       throw new ConditionError(`"${word}" is not a selection; there are ${selections.join(', ')}`)
     at++

@@ -1,13 +1,13 @@
 /** Detectors that count events or distinct values of a group in a sliding window. */
 import type { KeyEvent } from '../model/event.ts'
+import { memo } from '../model/memo.ts'
 import type { CountDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf, timeText } from './evidence.ts'
-import { getter } from './fields.ts'
-import { memo } from './memo.ts'
 import { begin, type Opened, raise, witness, witnessBetween } from './opened.ts'
+import { orderedCrossings } from './ordered.ts'
 import type { Series } from './series.ts'
-import { entityOf, groupReader, severityOf, signalId } from './signal.ts'
+import { entityOf, readGroup, signalId } from './signal.ts'
 import type { Wants } from './state.ts'
 
 /** Groups whose keys are remembered, for each detector. */
@@ -15,7 +15,7 @@ const MAX_GROUPS = 10_000
 const MAX_BUCKETS = 8
 
 /** Names the state of one group. */
-class Group {
+export class Group {
   readonly name: string
   readonly #keys = new Map<number, string>()
 
@@ -36,14 +36,13 @@ class Group {
 }
 
 export const countStep = (detector: CountDetector, context: Context): Step => {
-  const { facts, rules, groupBy, field } = detector
-  const read = groupReader(groupBy)
-  const value = field === undefined ? undefined : getter(field)
+  const { facts, sides } = detector
   const groupOf = memo((values: string) => new Group(`${facts.id}|${facts.version}|${values}`), MAX_GROUPS)
-  return (event, at) => {
-    if (!rules.some((rule) => rule.matches(event))) return undefined
-    const values = read(event)
-    const counted = value === undefined ? event.action_id : value(event)
+  return (event, at, raw) => {
+    const side = sides.find(({ rule }) => rule.matches(event, raw))
+    if (side === undefined) return undefined
+    const values = readGroup(side.group, event, raw)
+    const counted = side.value === undefined ? event.action_id : side.value(event, raw)
     if (values === undefined || counted === undefined || counted === null || typeof counted === 'object') {
       context.ungrouped++
       return undefined
@@ -53,7 +52,7 @@ export const countStep = (detector: CountDetector, context: Context): Step => {
 }
 
 /** One event of a group. A class, not closures: there is one for most events. */
-class CountPlan implements Plan {
+export class CountPlan implements Plan {
   readonly #detector: CountDetector
   readonly #context: Context
   readonly #event: KeyEvent
@@ -107,6 +106,12 @@ class CountPlan implements Plan {
       wants.value(this.#group.keyOf(bucket))
   }
 
+  /** Counts it unless it is there already: a window is found again by every event in it. */
+  foldOnce(): void {
+    const series = this.#context.state.series(this.#group.name, this.#detector.timespanMs)
+    if (!series.between(this.#at, this.#at).some(({ value }) => value === this.#counted)) this.fold()
+  }
+
   fold(): void {
     const { timespanMs, threshold, bucketMs } = this.#detector
     const { state, finalizeMs } = this.#context
@@ -126,7 +131,10 @@ class CountPlan implements Plan {
           this.#keep(opened, bucket)
         }
       }
-    if (!series.hasLater(at)) {
+    if (this.#detector.ordered)
+      for (const { at: end, observed } of orderedCrossings(series, entry, threshold))
+        this.#met(series, end, observed)
+    else if (!series.hasLater(at)) {
       const observed = series.countAt(at)
       if (observed >= threshold) this.#met(series, at, observed)
     } else if (!allOpen)
@@ -161,7 +169,7 @@ class CountPlan implements Plan {
     const event = this.#event
     const opened = begin(facts, event, {
       alertId: signalId(facts, [...this.#values, bucketMs === 0 ? event.action_id : bucket]),
-      severity: severityOf(facts, event),
+      severity: facts.severity,
       threshold,
       timespan,
       entity: entityOf(groupBy, this.#values),

@@ -1,8 +1,8 @@
 /** Fields that a detector may name beside those of the event: what follows from several of them. */
 import { z } from 'zod'
 import type { KeyEvent } from '../model/event.ts'
+import { memo } from '../model/memo.ts'
 import type { Operation } from '../model/operations.ts'
-import { memo } from './memo.ts'
 
 type Test = (event: KeyEvent) => boolean
 const CRYPTOGRAPHIC: Readonly<Record<string, readonly Operation[]>> = {

@@ -9,10 +9,15 @@
 import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { countStep } from './count.ts'
-import type { Detector, DetectorFacts } from './definition.ts'
+import { type Detector, type DetectorFacts, rulesOf } from './detectors.ts'
+import { type Gathered, isGathered, judgeGathered, measureStep } from './measure.ts'
+import { everyRuleStep } from './nested.ts'
 import { noveltyStep } from './novelty.ts'
 import { alertOf, type Opened, revise } from './opened.ts'
-import type { CompiledRule } from './rule.ts'
+import { isOwed, type Owed, owedStep, settleOwed } from './owed.ts'
+import { feedOf } from './raw-fields.ts'
+import { ruleIndex } from './rule-index.ts'
+import { type Flow, isFlow, sequenceMachine, sequenceStep } from './sequence.ts'
 import { singleStep } from './single.ts'
 import type { State, Wants } from './state.ts'
 import { begin, end } from './steps.ts'
@@ -33,18 +38,24 @@ export interface Context {
   readonly finalizeMs: number
   /** No event before this time is still expected, milliseconds since 1970. */
   watermark: number
+  /** The end of time, milliseconds since 1970: what would be due behind it is not known to be late. */
+  clock: number
   /** A revision was made. */
   tell(opened: Opened): void
+  /** An alert can change no more: what was not told of it is. */
+  close(opened: Opened): void
   /** An alert was made that cannot change. */
   tellOnce(opened: Opened): void
   /** Events that matched but lack a field that is grouped by or counted. */
   ungrouped: number
+  /** Detectors of which a group had more events than are held: it has no verdict. */
+  readonly full: Set<string>
   /** Detectors that need a history: how long it must be, and the longest one seen, in milliseconds. */
   readonly histories: Map<string, { readonly needMs: number; haveMs: number }>
   learned(facts: DetectorFacts, needMs: number, haveMs: number): void
 }
 
-export type Step = (event: KeyEvent, at: number) => Plan | undefined
+export type Step = (event: KeyEvent, at: number, raw: unknown) => Plan | undefined
 
 export interface EngineOptions {
   readonly state: State
@@ -58,8 +69,13 @@ export interface EngineOptions {
 }
 
 export interface Engine {
-  /** @param at time of the event in milliseconds since 1970 */
-  match(event: KeyEvent, at: number): readonly Plan[]
+  /**
+   * @param at time of the event in milliseconds since 1970
+   * @param raw the record as its provider wrote it, parsed; needed when `readsRaw`
+   */
+  match(event: KeyEvent, at: number, raw?: unknown): readonly Plan[]
+  /** Some rules read the record as its provider wrote it. */
+  readonly readsRaw: boolean
   fold(plan: Plan): void
   /** Asks a detector no more. */
   stop(id: string): void
@@ -76,20 +92,28 @@ const DAY_MS = 86_400_000
 
 const NOTHING: readonly Plan[] = []
 
-const stepOf = (
-  detector: Detector,
-  context: Context,
-): { readonly rules: readonly CompiledRule[]; readonly step: Step } => {
+type Machines = Map<string, ReturnType<typeof sequenceMachine>>
+
+const stepOf = (detector: Detector, context: Context, machines: Machines): Step => {
   switch (detector.kind) {
     case 'single':
-      return {
-        rules: detector.unless === undefined ? [detector.rule] : [detector.rule, detector.unless.rule],
-        step: singleStep(detector, context),
-      }
+      return singleStep(detector, context)
     case 'count':
-      return { rules: detector.rules, step: countStep(detector, context) }
+      return detector.counts === 'rules' || detector.inner.length > 0
+        ? everyRuleStep(detector, context)
+        : countStep(detector, context)
+    case 'sequence': {
+      const machine = sequenceMachine(detector, context)
+      machines.set(detector.facts.id, machine)
+      return sequenceStep(detector, context, machine)
+    }
+    case 'overdue':
+    case 'silence':
+      return owedStep(detector, context)
+    case 'measure':
+      return measureStep(detector, context)
     case 'novelty':
-      return { rules: [detector.rule], step: noveltyStep(detector, context) }
+      return noveltyStep(detector, context)
   }
 }
 
@@ -100,12 +124,19 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
     state,
     finalizeMs,
     watermark: Number.NEGATIVE_INFINITY,
+    clock: Number.POSITIVE_INFINITY,
     tell(opened) {
       opened.told = opened.draft.evidence.total
       if (every) onAlert(alertOf(opened))
     },
+    close(opened) {
+      if (every && opened.draft.evidence.total <= opened.told) return
+      if (opened.draft.evidence.total > opened.told) revise(opened)
+      onAlert(alertOf(opened))
+    },
     tellOnce: (opened) => onAlert(alertOf(opened)),
     ungrouped: 0,
+    full: new Set(),
     histories: new Map(),
     learned({ id }, needMs, haveMs) {
       const known = context.histories.get(id)
@@ -116,13 +147,18 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
   const byOperation = new Map<string, Step[]>()
   const always: Step[] = []
   const stopped = new Set<string>()
+  const onRaw = ruleIndex<Step>()
+  const machines: Machines = new Map()
+  const measures = new Map(
+    detectors.flatMap((one) => (one.kind === 'measure' ? [[one.facts.id, one] as const] : [])),
+  )
   for (const detector of detectors) {
-    const { rules, step } = stepOf(detector, context)
-    const guarded: Step = (event, at) => {
+    const step = stepOf(detector, context, machines)
+    const guarded: Step = (event, at, raw) => {
       if (stopped.size > 0 && stopped.has(detector.facts.id)) return undefined
       begin()
       try {
-        return step(event, at)
+        return step(event, at, raw)
       } catch (cause) {
         onFault(detector.facts, cause)
         return undefined
@@ -130,7 +166,9 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
         end()
       }
     }
-    const operations = rules.map((rule) => rule.operations)
+    const rules = rulesOf(detector)
+    for (const { raw } of rules) if (raw !== undefined) onRaw.add(raw, guarded)
+    const operations = rules.filter(({ raw }) => raw === undefined).map((rule) => rule.operations)
     if (operations.includes(undefined)) always.push(guarded)
     else
       for (const name of new Set(operations.flatMap((one) => [...(one ?? [])])))
@@ -138,15 +176,28 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
   }
 
   return {
-    match(event, at) {
+    readsRaw: onRaw.size > 0,
+    match(event, at, raw) {
       const steps = byOperation.get(event.operation)
-      if (steps === undefined && always.length === 0) return NOTHING
+      if (steps === undefined && always.length === 0 && onRaw.size === 0) return NOTHING
       const plans: Plan[] = []
-      for (const list of steps === undefined ? [always] : [steps, always])
+      const ask = (list: Iterable<Step>) => {
         for (const step of list) {
-          const plan = step(event, at)
+          const plan = step(event, at, raw)
           if (plan !== undefined) plans.push(plan)
         }
+      }
+      if (onRaw.size === 0) {
+        if (steps !== undefined) ask(steps)
+        ask(always)
+      } else
+        ask(
+          new Set([
+            ...(steps ?? []),
+            ...always,
+            ...onRaw.candidates(feedOf(event.source.provider, raw), raw),
+          ]),
+        )
       return plans
     },
     fold(plan) {
@@ -163,8 +214,25 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
     tick(watermark, due) {
       context.watermark = Math.max(context.watermark, watermark)
       for (const key of due) {
-        const kept = state.get(key) as Opened | Held | undefined // only these are kept under a timed key
+        const kept = state.get(key) as Opened | Held | Gathered | Flow | Owed | undefined // only these are kept under a timed key
         if (kept === undefined) continue
+        if (isOwed(kept)) {
+          settleOwed(key, kept, context.watermark, context)
+          continue
+        }
+        if (isFlow(kept)) {
+          const machine = machines.get(kept.flow)
+          if (machine === undefined) state.put(key, undefined, 0)
+          else machine.due(key, kept, context.watermark)
+          continue
+        }
+        if (isGathered(kept)) {
+          const detector = measures.get(kept.gathered)
+          const found = detector && judgeGathered(detector, kept)
+          if (found !== undefined) context.tellOnce(found)
+          state.put(key, undefined, 0)
+          continue
+        }
         if (isHeld(kept)) {
           const left = release(kept, context.watermark, context)
           state.put(key, left?.value, left?.due ?? 0)
@@ -180,9 +248,7 @@ export const engine = (detectors: readonly Detector[], options: EngineOptions): 
           }
         }
         state.put(key, undefined, 0)
-        if (every && opened.draft.evidence.total <= opened.told) continue
-        if (opened.draft.evidence.total > opened.told) revise(opened)
-        onAlert(alertOf(opened))
+        context.close(opened)
       }
     },
     context,

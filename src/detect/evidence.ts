@@ -1,7 +1,7 @@
 /** How an event reads in an alert. */
 import { shorten } from '../model/clip.ts'
 import type { KeyEvent } from '../model/event.ts'
-import { memo } from './memo.ts'
+import { memo } from '../model/memo.ts'
 import type { Note } from './series.ts'
 
 /** Times that are remembered: a burst writes the same ones again and again. */

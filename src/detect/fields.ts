@@ -2,6 +2,8 @@
 import { z } from 'zod'
 import { type KeyEvent, keyEvent } from '../model/event.ts'
 import { derivedFields } from './derived.ts'
+import { nearest } from './nearest.ts'
+import type { Vocabulary } from './rule.ts'
 
 interface FieldInfo {
   /** Closed set of values, if the field has one. */
@@ -53,48 +55,19 @@ export const fieldInfo = (name: string): FieldInfo | undefined => {
   return mapOf(name) === undefined ? undefined : {}
 }
 
-const distance = (a: string, b: string): number => {
-  let previous = Array.from({ length: b.length + 1 }, (_, index) => index)
-  for (let i = 1; i <= a.length; i++) {
-    const current = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const change = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      current.push(Math.min(change, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1))
-    }
-    previous = current
-  }
-  return previous[b.length] ?? 0
-}
-
-/** The valid name that is nearest to a wrong one, if one is near enough to be meant. */
-export const nearest = (wrong: string, valid: Iterable<string>): string | undefined => {
-  let best: string | undefined
-  let least = Math.max(2, Math.floor(wrong.length / 3)) + 1
-  for (const name of valid) {
-    const tail = name.slice(name.lastIndexOf('.') + 1)
-    const d = Math.min(
-      distance(wrong.toLowerCase(), name.toLowerCase()),
-      distance(wrong.toLowerCase(), tail) + 1,
-    )
-    if (d < least) {
-      least = d
-      best = name
-    }
-  }
-  return best
-}
-
 type Getter = (event: KeyEvent) => unknown
 
-const step = (value: unknown, path: readonly string[], from: number): unknown => {
+/** Follows a path; through a list it follows every element. `undefined` when nothing is there. */
+export const readPath = (value: unknown, path: readonly string[], from = 0): unknown => {
   let current = value
   for (let at = from; at < path.length; at++) {
     if (Array.isArray(current)) {
-      const found = current.map((one) => step(one, path, at)).filter((one) => one !== undefined)
+      const found = current.map((one) => readPath(one, path, at)).filter((one) => one !== undefined)
       return found.length > 0 ? found : undefined
     }
-    if (typeof current !== 'object' || current === null) return undefined
-    current = (current as Record<string, unknown>)[path[at] ?? '']
+    const name = path[at] ?? ''
+    if (typeof current !== 'object' || current === null || !Object.hasOwn(current, name)) return undefined
+    current = (current as Record<string, unknown>)[name] // an object that has it
   }
   return current
 }
@@ -114,5 +87,20 @@ export const getter = (name: string): Getter => {
         ? (outer as Record<string, unknown>)[b]
         : undefined
     }
-  return (event) => step(event, path, 0)
+  return (event) => readPath(event, path)
+}
+
+/** Every text in a record, however deep. */
+export const texts = function* (value: unknown): Generator<string> {
+  if (typeof value === 'string') yield value
+  else if (typeof value === 'object' && value !== null)
+    for (const one of Object.values(value)) yield* texts(one)
+}
+
+/** Rules on the normalized event: names are checked, values of closed sets too. */
+export const eventVocabulary: Vocabulary<KeyEvent> = {
+  getter: (name) => (fieldInfo(name) === undefined ? undefined : getter(name)),
+  values: (name) => fieldInfo(name)?.values,
+  nearest: (wrong) => nearest(wrong, eventFields.keys()),
+  texts,
 }

@@ -4,13 +4,13 @@
  * A verdict on an absence can be wrong as long as an earlier event may come: it waits until none is expected
  * before its day, and is withdrawn when one comes after all.
  */
+
+import { memo } from '../model/memo.ts'
 import type { NoveltyDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf } from './evidence.ts'
-import { getter } from './fields.ts'
-import { memo } from './memo.ts'
 import { begin, type Opened, raise, revise, witness, worsen } from './opened.ts'
-import { entityOf, groupReader, severityOf, signalId } from './signal.ts'
+import { entityOf, readGroup, severityOf, signalId } from './signal.ts'
 
 const DAY_MS = 86_400_000
 /** An alert is open for a day and a night: an event of an earlier day can withdraw those of the next two. */
@@ -50,10 +50,8 @@ interface Keys {
 }
 
 export const noveltyStep = (detector: NoveltyDetector, context: Context): Step => {
-  const { facts, rule, pair, learnOn, learnDays, memoryDays, certain } = detector
+  const { facts, rule, pair, pairGetters, learnOn, learnDays, memoryDays, certain } = detector
   const { state } = context
-  const readPair = groupReader(pair)
-  const learnGetters = learnOn.map(getter)
   const prefix = `${facts.id}|${facts.version}|`
   const keysOf = memo(
     (values: string): Keys => ({ seen: `days|${prefix}${values}`, day: Number.NaN, open: [] }),
@@ -61,10 +59,10 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
   )
   const firstOf = memo((subject: string) => `first|${prefix}${subject}`, MAX_PAIRS)
 
-  return (event, at): Plan | undefined => {
-    if (!rule.matches(event)) return undefined
-    const values = readPair(event)
-    const subject = learnGetters.map((get) => get(event)).find((value) => typeof value === 'string')
+  return (event, at, raw): Plan | undefined => {
+    if (!rule.matches(event, raw)) return undefined
+    const values = readGroup(pairGetters, event, raw)
+    const subject = learnOn.map((get) => get(event, raw)).find((value) => typeof value === 'string')
     if (values === undefined || subject === undefined) {
       context.ungrouped++
       return undefined
@@ -108,7 +106,7 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
         const known = openedOn(day)
         if (known !== undefined) {
           witness(known, event.event_id, event.time.event, noteOf(event))
-          const graver = worsen(known, severityOf(facts, event))
+          const graver = worsen(known, severityOf(facts, event, raw))
           const more = raise(known, known.draft.evidence.total, Date.parse(known.draft.window.start), at)
           if ((graver || more) && !known.waiting) context.tell(known)
           keep(known, day)
@@ -138,13 +136,13 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
         )
         withdraw()
         if (days.some((one) => one < day && one >= day - memoryDays)) return
-        if (!certain?.(event) && (first === undefined || day - first.day < learnDays))
+        if (!certain?.(event, raw) && (first === undefined || day - first.day < learnDays))
           return context.learned(facts, learnDays * DAY_MS, first === undefined ? 0 : at - first.at)
         context.learned(facts, learnDays * DAY_MS, learnDays * DAY_MS)
         const entity = entityOf(pair, values)
         const opened = begin(facts, event, {
           alertId: signalId(facts, [...values, day]),
-          severity: severityOf(facts, event),
+          severity: severityOf(facts, event, raw),
           threshold: 1,
           timespan: `${memoryDays}d`,
           entity: { ...entity, key_id: entity.key_id ?? event.target.key_id },

@@ -5,27 +5,30 @@ import { shorten } from '../model/clip.ts'
 import type { KeyEvent } from '../model/event.ts'
 import type { Criticality } from '../model/operations.ts'
 import type { DetectorFacts } from './definition.ts'
-import { getter } from './fields.ts'
+import type { Getter } from './record-rule.ts'
 
 /** First 32 hex digits of SHA-256 over what a signal is about. */
-export const signalId = (facts: DetectorFacts, about: readonly (string | number)[]): string =>
-  hash('sha256', JSON.stringify(['signal', facts.id, facts.version, ...about]), 'hex').slice(0, 32)
+export const signalId = (
+  facts: Pick<DetectorFacts, 'id' | 'version'>,
+  about: readonly (string | number)[],
+): string => hash('sha256', JSON.stringify(['signal', facts.id, facts.version, ...about]), 'hex').slice(0, 32)
 
-export const severityOf = ({ severity, raise }: DetectorFacts, event: KeyEvent): Criticality =>
-  raise.find(({ matches }) => matches(event))?.severity ?? severity
+export const severityOf = ({ severity, raise }: DetectorFacts, event: KeyEvent, raw: unknown): Criticality =>
+  raise.find(({ matches }) => matches(event, raw))?.severity ?? severity
 
 /** Values of the group fields, `undefined` when one is missing: then the event is in no group. */
-export const groupReader = (fields: readonly string[]): ((event: KeyEvent) => string[] | undefined) => {
-  const getters = fields.map(getter)
-  return (event) => {
-    const values: string[] = []
-    for (const get of getters) {
-      const value = get(event)
-      if (value === undefined || value === null || typeof value === 'object') return undefined
-      values.push(String(value))
-    }
-    return values
+export const readGroup = (
+  getters: readonly Getter[],
+  event: KeyEvent,
+  raw: unknown,
+): string[] | undefined => {
+  const values: string[] = []
+  for (const get of getters) {
+    const value = get(event, raw)
+    if (value === undefined || value === null || typeof value === 'object') return undefined
+    values.push(String(value))
   }
+  return values
 }
 
 /** Whom and what an alert is about, from the fields that form its identity. */

@@ -3,19 +3,18 @@ import type { SingleDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf } from './evidence.ts'
 import { begin, type Opened, raise, witness, worsen } from './opened.ts'
-import { entityOf, groupReader, severityOf, signalId } from './signal.ts'
+import { entityOf, readGroup, severityOf, signalId } from './signal.ts'
 import { unlessStep } from './unless.ts'
 
 export const singleStep = (detector: SingleDetector, context: Context): Step => {
   const { facts, rule, group, unless } = detector
   const { state } = context
   const about = { threshold: 1, timespan: '0s' }
-  const read = groupReader(group?.by ?? [])
   const exception = unless && unlessStep(detector, unless, context)
-  return (event, at): Plan | undefined => {
-    const excuse = exception?.excuse(event, at)
-    if (excuse !== undefined || !rule.matches(event)) return excuse
-    const values = read(event)
+  return (event, at, raw): Plan | undefined => {
+    const excuse = exception?.excuse(event, at, raw)
+    if (excuse !== undefined || !rule.matches(event, raw)) return excuse
+    const values = readGroup(group?.getters ?? [], event, raw)
     if (values === undefined) {
       context.ungrouped++
       return undefined
@@ -33,7 +32,7 @@ export const singleStep = (detector: SingleDetector, context: Context): Step => 
         const entity = { key_id, principal: event.actor.principal, account: account ?? event.actor.account }
         const opened = begin(facts, event, {
           ...about,
-          severity: severityOf(facts, event),
+          severity: severityOf(facts, event, raw),
           alertId,
           entity,
         })
@@ -51,7 +50,7 @@ export const singleStep = (detector: SingleDetector, context: Context): Step => 
           if (opened !== undefined) context.tellOnce(opened)
         },
       }
-      return exception?.guarded(event, at, plan, open) ?? plan
+      return exception?.guarded(event, at, raw, plan, open) ?? plan
     }
     const bucket = Math.floor(at / group.bucketMs) * group.bucketMs
     const due = bucket + group.bucketMs + context.finalizeMs
@@ -65,12 +64,12 @@ export const singleStep = (detector: SingleDetector, context: Context): Step => 
           known ??
           begin(facts, event, {
             ...about,
-            severity: severityOf(facts, event),
+            severity: severityOf(facts, event, raw),
             alertId: signalId(facts, [...values, bucket]),
             entity: entityOf(group.by, values),
           })
         witness(opened, event.event_id, event.time.event, noteOf(event))
-        const graver = known !== undefined && worsen(opened, severityOf(facts, event))
+        const graver = known !== undefined && worsen(opened, severityOf(facts, event, raw))
         if (known === undefined) {
           opened.draft.observed = 1
           opened.next = 10

@@ -26,12 +26,25 @@ export interface Wants {
 
 export const isTimed = (key: string): boolean => key.startsWith('open|')
 
+/** Groups held at a time; with few events each about 1 KB. */
+const MAX_SERIES = 200_000
+
 /** State of one run over ordered events: nothing is fetched, nothing written, and what is over is forgotten. */
 export class MemoryState implements State {
   readonly #values = new Map<string, object>()
   readonly #timed = new Map<string, { readonly value: object; readonly due: number }>()
-  readonly #series = new Map<string, Series>()
+  /** Groups used lately, and those used before: when there are too many, the latter are forgotten. */
+  #series = new Map<string, Series>()
+  #before = new Map<string, Series>()
+  readonly #maxSeries: number
+  #now = Number.NEGATIVE_INFINITY
   #nextDue = Number.POSITIVE_INFINITY
+  /** Groups that were forgotten within their window: what they count begins anew. */
+  forgotten = 0
+
+  constructor(maxSeries = MAX_SERIES) {
+    this.#maxSeries = maxSeries
+  }
 
   get(key: string): object | undefined {
     return isTimed(key) ? this.#timed.get(key)?.value : this.#values.get(key)
@@ -49,16 +62,22 @@ export class MemoryState implements State {
   }
 
   series(name: string, timespanMs: number): Series {
-    let series = this.#series.get(name)
-    if (series === undefined) {
-      series = new Series(timespanMs)
-      this.#series.set(name, series)
+    const known = this.#series.get(name)
+    if (known !== undefined) return known
+    const series = this.#before.get(name) ?? new Series(timespanMs)
+    this.#before.delete(name)
+    if (this.#series.size >= this.#maxSeries / 2) {
+      for (const one of this.#before.values()) if (!one.isOver(this.#now)) this.forgotten++
+      this.#before = this.#series
+      this.#series = new Map()
     }
+    this.#series.set(name, series)
     return series
   }
 
   /** Events come in order: what lies before the window is never asked for again. */
   added(name: string, _chunk: number, { at }: Entry): void {
+    this.#now = at
     this.#series.get(name)?.forgetBefore(at)
   }
 
@@ -76,6 +95,7 @@ export class MemoryState implements State {
 
   /** Forgets groups that have been silent for longer than their window. */
   sweep(now: number): void {
-    for (const [name, series] of this.#series) if (series.isOver(now)) this.#series.delete(name)
+    for (const all of [this.#series, this.#before])
+      for (const [name, series] of all) if (series.isOver(now)) all.delete(name)
   }
 }

@@ -7,7 +7,7 @@ import type { KeyEvent } from '../model/event.ts'
 import type { SingleDetector } from './definition.ts'
 import type { Context, Plan } from './engine.ts'
 import type { Opened } from './opened.ts'
-import { groupReader } from './signal.ts'
+import { readGroup } from './signal.ts'
 
 /** What is kept of a group, under a timed key. */
 export interface Held {
@@ -37,9 +37,8 @@ export const unlessStep = (
   context: Context,
 ) => {
   const { state, finalizeMs } = context
-  const read = groupReader(by)
-  const keyOf = (event: KeyEvent) => {
-    const values = read(event)
+  const keyOf = (event: KeyEvent, raw: unknown) => {
+    const values = readGroup(by, event, raw)
     return values && `open|${facts.id}|${facts.version}|unless|${values.join('|')}`
   }
   const empty: Held = { excuses: [], waiting: [], until: 0 }
@@ -50,8 +49,8 @@ export const unlessStep = (
 
   return {
     /** The plan of an excusing event. */
-    excuse(event: KeyEvent, at: number): Plan | undefined {
-      const key = rule.matches(event) ? keyOf(event) : undefined
+    excuse(event: KeyEvent, at: number, raw: unknown): Plan | undefined {
+      const key = rule.matches(event, raw) ? keyOf(event, raw) : undefined
       if (key === undefined) return undefined
       return {
         facts,
@@ -70,8 +69,8 @@ export const unlessStep = (
      * The plan of a finding: told now, later, or never.
      * @param open makes the alert, unless it was made before
      */
-    guarded(event: KeyEvent, at: number, plan: Plan, open: () => Opened | undefined): Plan {
-      const key = applies(event) ? keyOf(event) : undefined
+    guarded(event: KeyEvent, at: number, raw: unknown, plan: Plan, open: () => Opened | undefined): Plan {
+      const key = applies(event, raw) ? keyOf(event, raw) : undefined
       if (key === undefined) return plan
       return {
         facts,

@@ -198,6 +198,7 @@ const labelsOf = (entry: Entry, event: KeyEvent, part: Part): Labels => {
   const credential = signedIn ? actor.credential_id?.toLowerCase() : undefined
   return {
     database_id: source.id,
+    database_platform: source.platform,
     database_server: [source.server.split('/').at(-1), ...source.databases].join(', ').slice(0, 256),
     database_part: part,
     ...(role && { database_role: role }),

@@ -53,10 +53,16 @@ export const needsOperator = (cause: unknown): boolean =>
     'CredentialsProviderError',
   )
 
+/** What AWS says is missing: not always what was asked, where a role is assumed before. */
+const deniedIn = (cause: unknown): string | undefined =>
+  /not authorized to perform: (\w+:\w+)/.exec(messageOf(cause))?.[1]
+
 /** What a failure means to an operator. @param action as policies name it */
-export const refusal = (cause: unknown, action: string, resource: string): string =>
-  isDenied(cause)
-    ? `the permission ${action} on ${resource} is missing: ${messageOf(cause)}`
+export const refusal = (cause: unknown, action: string, resource: string): string => {
+  const denied = deniedIn(cause) ?? action
+  return isDenied(cause)
+    ? `the permission ${denied}${denied === action ? ` on ${resource}` : ''} is missing: ${messageOf(cause)}`
     : isNamed(cause, 'CredentialsProviderError')
       ? `there are no credentials: ${messageOf(cause)}`
-      : `${cause instanceof Error ? cause.name : 'failure'}: ${messageOf(cause)}`
+      : `${cause instanceof Error && cause.name !== 'Error' ? `${cause.name}: ` : ''}${messageOf(cause)}`
+}

@@ -137,8 +137,6 @@ const readSmall = async (path: string): Promise<Buffer | undefined> => {
   }
 }
 
-const gunzipBeside = promisify(gunzip)
-
 /**
  * Decompresses a small gzip file beside the main thread. @param limit bytes that may come out of it
  * @returns none when it is of another kind, larger or damaged: then `readStream` says what is wrong
@@ -147,7 +145,7 @@ export const unpackBeside = async (bytes: Buffer, limit: number): Promise<Buffer
   if (packingOf(bytes) !== 'gzip') return undefined
   try {
     const chunkSize = Math.min(sizeHint(bytes), limit)
-    return await gunzipBeside(bytes, { maxOutputLength: limit, chunkSize })
+    return await unzip(bytes, { maxOutputLength: limit, chunkSize })
   } catch {
     return undefined
   }

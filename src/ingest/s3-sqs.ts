@@ -132,6 +132,7 @@ export const s3Source = (options: S3Options): Source => {
             stop.throwIfAborted()
             const why = refusal(cause, 'sqs:ReceiveMessage', options.queue)
             tell('receive', `${options.queue} cannot be read and is tried again: ${why}`)
+            await take(emptyPiece(BEGAN, { trouble: `${options.queue}: ${why}` }))
             await sleep(retryMs, undefined, { signal: stop })
           }
       }

@@ -5,6 +5,7 @@
 import { type DetectorFile, defineDetectors } from '../detect/definition.ts'
 import { KeytrailError } from '../model/error.ts'
 import type { KeyEvent } from '../model/event.ts'
+import { parse } from '../normalize/json.ts'
 import { type Disabled, type Entry, type Heartbeat, judging } from '../pipeline/judging.ts'
 import { Store, unpacked } from './store.ts'
 
@@ -53,9 +54,10 @@ export const rejudge = async (store: Store, onCommit: (seq: number) => void): Pr
   try {
     for (const seq of numbers) {
       const block = store.block(seq)
-      const entries: Entry[] = (block === undefined ? [] : unpacked(block).items).map(({ event }) => {
+      const entries: Entry[] = (block === undefined ? [] : unpacked(block).items).map(({ event, raw }) => {
         const parsed = JSON.parse(event) as KeyEvent // written by commit
-        return { feed: parsed.ingest.feed_id, event: parsed, at: Date.parse(parsed.time.event) }
+        const record = core.engine.readsRaw ? parse(raw.toString('utf8')) : undefined
+        return { feed: parsed.ingest.feed_id, event: parsed, at: Date.parse(parsed.time.event), raw: record }
       })
       let forget: number | undefined
       if (block !== undefined) await core.events(entries, block.at)

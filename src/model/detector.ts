@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import { knowledge } from './knowledge.ts'
+import { providers } from './vocabulary.ts'
 
 export const levels = ['informational', 'low', 'medium', 'high', 'critical'] as const
 export const statuses = ['stable', 'test', 'experimental', 'deprecated', 'unsupported'] as const
@@ -12,13 +13,15 @@ const name = (about: string) => z.string().min(1).max(256).describe(about)
 const timespan = (about: string) =>
   z
     .string()
-    .regex(/^[1-9]\d{0,5}[smhd]$/, 'a number and s, m, h or d, such as 10m')
+    .regex(/^[1-9]\d{0,5}[smhdw]$/, 'a number and s, m, h, d or w, such as 10m')
     .describe(about)
 
 const raise = z.strictObject({
   when: name('condition over the selections'),
   level: z.enum(levels).describe('severity of events that match it'),
 })
+
+const fields = z.union([name('field'), z.array(name('field')).min(1).max(4)])
 
 const extension = z
   .strictObject({
@@ -47,7 +50,7 @@ const extension = z
       .optional(),
     axis: z.enum(['key', 'actor', 'account', 'all']).describe('what the state is keyed by').optional(),
     kind: z
-      .enum(['rate', 'breadth', 'novelty'])
+      .enum(['rate', 'breadth', 'novelty', 'sequence', 'overdue', 'silence'])
       .describe('kind of evidence; without a calibration the correlation decides rate and breadth')
       .optional(),
     pair: z
@@ -62,6 +65,39 @@ const extension = z
       .optional(),
     learn: timespan('novelty: for how long, 14d unless said otherwise').optional(),
     memory: timespan('novelty: time in which the pair was not seen, 30d unless said otherwise').optional(),
+    field: z
+      .union([fields, z.partialRecord(z.enum(providers), fields)])
+      .describe('breadth: field whose values count, or several; also one for each cloud')
+      .optional(),
+    chains: z
+      .array(
+        z.strictObject({
+          within: timespan('all steps lie in it'),
+          level: z.enum(levels).describe('severity, that of the detector unless said').optional(),
+          steps: z
+            .array(
+              z.strictObject({
+                name: name('how others refer to it').optional(),
+                when: name('condition over the selections'),
+                after: z.array(name('earlier step')).max(8).describe('comes after these').optional(),
+                count: z.int().min(2).max(100).describe('as many events').optional(),
+                without: name('condition: what must not happen since the step before').optional(),
+              }),
+            )
+            .min(1)
+            .max(8),
+        }),
+      )
+      .min(1)
+      .max(8)
+      .describe('sequence: events of one group, in part in order; one of the chains must hold')
+      .optional(),
+    expect: name('condition over the selections').describe('overdue: what must come').optional(),
+    due: timespan('overdue and silence: within which time').optional(),
+    sooner: z
+      .strictObject({ when: name('condition over the selections'), due: timespan('within which time') })
+      .describe('overdue and silence: another time for some')
+      .optional(),
     certain: name('condition over the selections')
       .describe('novelty: events that need no history, because knowledge says what is usual')
       .optional(),
@@ -102,55 +138,107 @@ const common = {
   keytrail: extension.optional(),
 }
 
+const condition = z.union([z.string().min(1).max(4096), z.array(z.string().min(1).max(4096)).min(1).max(32)])
+const logsource = z.looseObject({
+  product: name('product').optional(),
+  category: name('category').optional(),
+  service: name('service').optional(),
+})
+const rules = (about: string) => z.union([name('rule'), z.array(name('rule')).min(1).max(64)]).describe(about)
+
 export const ruleDocument = z
   .looseObject({
     ...common,
-    logsource: z
-      .looseObject({
-        product: name('product').optional(),
-        category: name('category').optional(),
-        service: name('service').optional(),
-      })
-      .describe('keytrail / key_usage reads the normalized event'),
+    logsource: logsource.describe(
+      'keytrail / key_usage reads the normalized event, any other the raw record',
+    ),
     detection: z
-      .looseObject({ condition: z.union([z.string().min(1).max(4096), z.array(z.string()).min(1).max(1)]) })
-      .describe('named selections and the condition over them'),
+      .looseObject({ condition })
+      .describe('named selections and the condition over them; of several conditions one must hold'),
   })
   .describe('A Sigma rule: decides from one event')
 
-const bound = z.number()
+export const filterDocument = z
+  .looseObject({
+    ...common,
+    logsource: logsource.describe('log sources of the rules it belongs to').optional(),
+    filter: z
+      .looseObject({
+        rules: rules('rules it belongs to; absent or any: all of its log source').default('any'),
+        condition: z.string().min(1).max(4096),
+      })
+      .describe('must hold, too, for the rules to match'),
+  })
+  .describe('A Sigma filter: one more condition for rules of others')
+
+export const correlationTypes = [
+  'event_count',
+  'value_count',
+  'temporal',
+  'temporal_ordered',
+  'value_sum',
+  'value_avg',
+  'value_percentile',
+] as const
+
+const bound = z.number().optional()
 export const correlationDocument = z
   .looseObject({
     ...common,
+    generate: z.boolean().describe('let the rules raise alerts of their own, too').optional(),
     correlation: z
       .strictObject({
-        type: z.enum(['event_count', 'value_count']).describe('what is counted'),
-        rules: z
-          .union([name('rule'), z.array(name('rule')).min(1).max(64)])
-          .describe('rules whose events count'),
+        type: z.enum(correlationTypes).describe('what is counted, or in which order rules match'),
+        rules: rules('rules whose events count; also correlations'),
         'group-by': z
           .union([name('field'), z.array(name('field')).min(1).max(8)])
           .describe('one count per combination')
           .optional(),
+        aliases: z
+          .record(name('alias'), z.record(name('rule'), name('field')))
+          .describe('one name for fields that are called differently in the rules')
+          .optional(),
         timespan: timespan('length of the sliding window, both ends included'),
         condition: z
           .strictObject({
-            field: name('field whose distinct values count').optional(),
-            gte: bound.optional(),
-            gt: bound.optional(),
+            field: z
+              .union([name('field'), z.array(name('field')).min(1).max(8)])
+              .describe('field whose values count, or several')
+              .optional(),
+            percentile: z
+              .number()
+              .min(0)
+              .max(100)
+              .describe('value_percentile: which one, 50 unless said')
+              .optional(),
+            gte: bound,
+            gt: bound,
+            lte: bound,
+            lt: bound,
+            eq: bound,
+            neq: bound,
           })
           .refine(
-            (one) => (one.gte === undefined) !== (one.gt === undefined),
-            'give exactly one of gte and gt',
-          ),
+            ({ gte, gt, lte, lt, eq, neq }) => [gte, gt, lte, lt, eq, neq].some((one) => one !== undefined),
+            'give at least one of gte, gt, lte, lt, eq and neq',
+          )
+          .optional(),
         generate: z.boolean().describe('let the rules raise alerts of their own, too').default(false),
       })
+      .refine(
+        ({ type, condition }) => type.startsWith('temporal') || condition !== undefined,
+        'this type needs a condition',
+      )
       .describe('what is counted, by whom, in which time'),
   })
-  .describe('A Sigma correlation: decides from a count of events or of distinct values')
+  .describe('A Sigma correlation: decides from several events')
+
+/** `placeholders.yml`: values of `%name%` in rules with the modifier `expand`. */
+export const placeholders = z.record(name('placeholder'), z.array(z.string().max(1024)).max(10_000))
 
 export type RuleDocument = z.infer<typeof ruleDocument>
 export type CorrelationDocument = z.infer<typeof correlationDocument>
+export type FilterDocument = z.infer<typeof filterDocument>
 
 /** `cases.yml` and `cases.<cloud>.yml` beside a detector: records in the provider's own form, and how many alerts they raise. */
 export const casesDocument = z

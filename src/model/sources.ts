@@ -137,5 +137,42 @@ const s3Source = z
   })
   .describe('CloudTrail files in Amazon S3, announced by an SQS queue')
 
-export const sourceConfig = z.discriminatedUnion('type', [filesSource, s3Source, kafkaSource])
+const cloudWatchLogsSource = z
+  .strictObject({
+    type: z.literal('cloudwatch_logs'),
+    groups: z
+      .array(
+        z
+          .strictObject({
+            name: pattern('name of the log group; its ARN when it is shared by a linked account'),
+            region: awsRegion,
+            role: awsRole.optional(),
+          })
+          .describe('a log group'),
+      )
+      .min(1)
+      .max(100)
+      .describe('log groups that are read'),
+    start: z
+      .union([z.enum(['beginning', 'end']), z.iso.datetime({ offset: true })])
+      .describe('where a group begins that was never read before: events before that time are passed over'),
+    filter: pattern('filter pattern that the service applies; what it holds back is not counted').optional(),
+    poll_seconds: z.int().min(1).max(900).describe('seconds between two looks').default(10),
+    requests_per_second: z
+      .number()
+      .min(0.1)
+      .max(1000)
+      .describe('requests for each group; the service allows a few for each account and region together')
+      .default(2),
+    endpoint: address("address of the service, when it is not the region's own").optional(),
+  })
+  .describe('Amazon CloudWatch Logs, read by polling')
+
+export const sourceConfig = z.discriminatedUnion('type', [
+  filesSource,
+  s3Source,
+  cloudWatchLogsSource,
+  kafkaSource,
+])
 export type S3Config = z.infer<typeof s3Source>
+export type CloudWatchLogsConfig = z.infer<typeof cloudWatchLogsSource>

@@ -1,6 +1,7 @@
 /** The closed sets of words in `kms.event.v1`, apart from the operations. */
 
 export const providers = ['aws', 'azure', 'gcp'] as const
+export type Provider = (typeof providers)[number]
 export const services = [
   'aws_kms',
   'aws_cloudhsm',

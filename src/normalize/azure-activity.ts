@@ -18,20 +18,11 @@ import { assemble, keyOf, networkOf, timeOf } from './azure-event.ts'
 import { claimsOf, crossesTenants, identify } from './azure-identity.ts'
 import { type ActivityRow, actionOf, activityRow } from './azure-operations.ts'
 import { activityOutcome } from './azure-outcome.ts'
-import {
-  embedded,
-  fold,
-  objectOf,
-  operationOf,
-  resourceOf,
-  scalar,
-  subscriptionOf,
-  type View,
-  view,
-} from './azure-record.ts'
+import { objectOf, operationOf, resourceOf, subscriptionOf, type View, view } from './azure-record.ts'
 import { type Format, rejected, skipped } from './format.ts'
-import { isObject, type Json, string } from './json.ts'
-import { as, type Mapping } from './mapping.ts'
+import { isObject, string } from './json.ts'
+import { as, byRule, type Mapping } from './mapping.ts'
+import { embedded, fold, type Members, scalar } from './members.ts'
 import { type Cuts, field } from './text.ts'
 
 const ACTION = /^[a-z0-9.]+\/.*\/(write|delete|action|read)$/i
@@ -40,23 +31,23 @@ const ACTION = /^[a-z0-9.]+\/.*\/(write|delete|action|read)$/i
 const recognizes = (value: unknown): boolean => {
   if (!isObject(value)) return false
   const { top } = view(value)
-  const timed = top['time'] ?? top['timegenerated'] ?? top['eventtimestamp']
+  const timed = top.at('time') ?? top.at('timegenerated') ?? top.at('eventtimestamp')
   const name = operationOf(top)
   if (name === undefined) return timed !== undefined && resourceOf(top) !== '' && isResourceLog(top)
   return ACTION.test(name) || (timed !== undefined && resourceOf(top) !== '')
 }
 
-const isResourceLog = (top: Json) =>
-  string(top['category']) !== undefined ||
-  string(top['metricname']) !== undefined ||
-  string(top['type']) !== undefined
+const isResourceLog = (top: Members) =>
+  string(top.at('category')) !== undefined ||
+  string(top.at('metricname')) !== undefined ||
+  string(top.at('type')) !== undefined
 
 /** The category says that it is a resource log: its operation is not one of the Activity log. */
 const ACTIVITY_CATEGORIES =
   /^(administrative|write|delete|action|security|policy|alert|recommendation|servicehealth|resourcehealth|autoscale)$/i
 
-const isActivity = (top: Json): boolean => {
-  const category = string(top['categoryvalue']) ?? string(top['category'])
+const isActivity = (top: Members): boolean => {
+  const category = string(top.at('categoryvalue')) ?? string(top.at('category'))
   return category === undefined || ACTIVITY_CATEGORIES.test(category)
 }
 
@@ -92,17 +83,17 @@ const onFeed = (resource: string, paths: readonly string[]): boolean =>
   })
 
 /** What stands under `properties`. */
-const propertiesOf = (whole: Json): Json =>
-  isObject(embedded(whole['properties'])) ? fold(whole['properties']) : whole
+const propertiesOf = (whole: Members): Members =>
+  isObject(embedded(whole.at('properties'))) ? fold(whole.at('properties')) : whole
 
 /** The request, or the answer when the request is not in the record. */
-const bodyOf = (all: Json): Json => {
-  const request = fold(all['requestbody'])
-  return propertiesOf(Object.keys(request).length > 0 ? request : fold(all['responsebody']))
+const bodyOf = (all: Members): Members => {
+  const request = fold(all.at('requestbody'))
+  return propertiesOf(request.names.length > 0 ? request : fold(all.at('responsebody')))
 }
 
 /** What else has to hold, and what the content of the request makes of the row. */
-const applied = (row: ActivityRow, resource: string, scope: string, body: Json): Mapping | undefined => {
+const applied = (row: ActivityRow, resource: string, scope: string, body: Members): Mapping | undefined => {
   const { mapping, only } = row
   if (only === 'key_scope' && !nearKeys(scope)) return undefined
   if (only === 'encryption') {
@@ -111,10 +102,10 @@ const applied = (row: ActivityRow, resource: string, scope: string, body: Json):
   }
   if (only === 'vault_plan') {
     if (!resource.endsWith('/pricings/keyvaults')) return undefined
-    const tier = scalar(body['pricingtier']).toLowerCase()
+    const tier = scalar(body.at('pricingtier')).toLowerCase()
     return tier === 'free' ? mapping : as('logging_change', 'security_service')
   }
-  const managed = scalar(body['serverkeytype']).toLowerCase() === 'servicemanaged'
+  const managed = scalar(body.at('serverkeytype')).toLowerCase() === 'servicemanaged'
   return managed ? { ...mapping, criticality: 'critical' } : mapping
 }
 
@@ -122,8 +113,8 @@ interface Facts {
   readonly action: string
   readonly resource: string
   readonly mapping: Mapping
-  readonly body: Json
-  readonly all: Json
+  readonly body: Members
+  readonly all: Members
   /** Tenant of the subscription: an access policy alone does not name the one of its vault. */
   readonly owner: string | undefined
 }
@@ -142,8 +133,9 @@ const toldBy = ({ action, resource, mapping, body, all, owner }: Facts, cuts: Cu
     case 'hsm':
       return {
         change: vaultChange(
-          { ...body, tenantid: body['tenantid'] ?? owner },
+          body,
           POLICY_CALL.exec(resource)?.[1] ?? 'add',
+          body.at('tenantid') ?? owner,
           cuts,
         ),
       }
@@ -152,7 +144,7 @@ const toldBy = ({ action, resource, mapping, body, all, owner }: Facts, cuts: Cu
     case 'storage': {
       const asked = encryptionOf(body)
       // a protector is asked for by the name the server has for the key; only the answer has its URL
-      const uri = asked.uri ?? string(propertiesOf(fold(all['responsebody']))['uri'])
+      const uri = asked.uri ?? string(propertiesOf(fold(all.at('responsebody'))).at('uri'))
       const encryption = { ...asked, uri }
       return { change: encryptionChange(encryption, cuts), key: objectOf(encryption.uri) }
     }
@@ -190,45 +182,45 @@ const containerOf = (mapping: Mapping, resource: string, scope: string): string 
 }
 
 const statusesOf = ({ top, all }: View) => [
-  all['httpstatuscode'],
-  all['statuscode'],
-  top['activitysubstatusvalue'],
-  top['substatus'],
-  top['resultsignature'],
+  all.at('httpstatuscode'),
+  all.at('statuscode'),
+  top.at('activitysubstatusvalue'),
+  top.at('substatus'),
+  top.at('resultsignature'),
 ]
 
 /** Names that stand for no action but an event of a service. */
 const eventNames = /make(managed)?(database|db)(in)?accessible$/i
 
 const normalize: Format['normalize'] = (value, raw, settings) => {
-  if (!isObject(value) || !recognizes(value)) return rejected('unknown_format', 'no Azure Monitor record')
+  if (!isObject(value)) return rejected('unknown_format', 'no Azure Monitor record')
   const seen = view(value)
   const { top, all } = seen
-  const time = timeOf(raw, top['time'], top['timegenerated'], top['eventtimestamp'])
+  const time = timeOf(raw, top.at('time'), top.at('timegenerated'), top.at('eventtimestamp'))
   if (time === undefined) return rejected('bad_time', 'time is missing or not RFC 3339')
-  const event = string(top['eventname'])
+  const event = string(top.at('eventname'))
   const native = event !== undefined && eventNames.test(event) ? event : (operationOf(top) ?? '')
   const action = actionOf(native)
-  const row = isActivity(top) ? activityRow(action) : undefined
-  if (row === undefined) return skipped('out_of_scope')
+  const listed = isActivity(top) ? (activityRow(action) ?? undefined) : undefined
+  if (listed === undefined && !raw.matched) return skipped('out_of_scope')
 
-  const authorization = fold(top['authorization'] ?? fold(top['identity'])['authorization'])
-  const resource = resourceOf(top) || (string(authorization['scope']) ?? '').toLowerCase()
+  const authorization = fold(top.at('authorization') ?? fold(top.at('identity')).at('authorization'))
+  const resource = resourceOf(top) || (string(authorization.at('scope')) ?? '').toLowerCase()
   const scope = scopeOf(resource, action)
-  if (row.mapping.ingestPath && !onFeed(resource, settings.ingest_path)) return skipped('outside_ingest_path')
+  const outside = listed?.mapping.ingestPath && !onFeed(resource, settings.ingest_path)
   const body = bodyOf(all)
-  const base = applied(row, resource, scope, body)
-  if (base === undefined) return skipped('out_of_scope')
+  const inScope = listed && !outside ? applied(listed, resource, scope, body) : undefined
+  if (inScope === undefined && !raw.matched) return skipped(outside ? 'outside_ingest_path' : 'out_of_scope')
+  const base = inScope ?? byRule
 
   const cuts: Cuts = []
   const claims = claimsOf(top)
-  const internal =
-    row.mapping.operation === 'key_access_lost' || row.mapping.operation === 'key_access_restored'
-  const role = field(fold(authorization['evidence'])['role'], 200, 'auth.basis', cuts)
+  const internal = base.operation === 'key_access_lost' || base.operation === 'key_access_restored'
+  const role = field(fold(authorization.at('evidence')).at('role'), 200, 'auth.basis', cuts)
   const caller = identify(
     {
       claims,
-      caller: string(top['caller']),
+      caller: string(top.at('caller')),
       internal,
       wholeList: true,
       basis: role === undefined ? undefined : [`role=${role}`],
@@ -236,27 +228,29 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
     cuts,
   )
   const statuses = statusesOf(seen)
-  const status = string(top['activitystatusvalue']) ?? string(top['status']) ?? string(top['resulttype'])
+  const status =
+    string(top.at('activitystatusvalue')) ?? string(top.at('status')) ?? string(top.at('resulttype'))
   const result = activityOutcome(
     {
       statuses,
-      phase: status ?? string(top['resultsignature']),
-      code: string(top['activitysubstatusvalue']) ?? string(top['substatus']) ?? top['resultsignature'],
-      message: top['resultdescription'] ?? all['statusmessage'] ?? top['description'],
+      phase: status ?? string(top.at('resultsignature')),
+      code:
+        string(top.at('activitysubstatusvalue')) ?? string(top.at('substatus')) ?? top.at('resultsignature'),
+      message: top.at('resultdescription') ?? all.at('statusmessage') ?? top.at('description'),
     },
     cuts,
   )
-  const created = row.mapping.operation === 'container_update' && result.status === 201
+  const created = base.operation === 'container_update' && result.status === 201
   const mapping: Mapping = created ? { ...base, operation: 'container_create' } : base
-  const owner = seen.columns ? undefined : string(top['tenantid'])?.toLowerCase()
+  const owner = seen.columns ? undefined : string(top.at('tenantid'))?.toLowerCase()
   const told = toldBy({ action, resource, mapping, body, all, owner }, cuts)
-  const correlation = string(top['correlationid'])
-  const eventDataId = string(top['eventdataid'])
+  const correlation = string(top.at('correlationid'))
+  const eventDataId = string(top.at('eventdataid'))
   return assemble(
     value,
     raw,
     {
-      service: 'azure_activity',
+      service: inScope === undefined ? 'other' : 'azure_activity',
       logType: 'activity',
       native,
       mapping,
@@ -264,19 +258,23 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
       result,
       key: eventDataId?.toLowerCase() ?? keyOf(correlation, action, status, time.time, resource),
       action: correlation === undefined ? undefined : keyOf(correlation, action, resource),
-      version: top['operationversion'],
+      version: top.at('operationversion'),
       nativeId: eventDataId ?? correlation,
-      requestId: top['operationid'],
+      requestId: top.at('operationid'),
       correlationId: correlation,
       time,
-      submitted: top['submissiontimestamp'] ?? top['eventsubmissiontimestamp'],
-      warnings: [!row.listed && 'unknown_operation', !caller.known && 'unknown_identity_shape'],
+      submitted: top.at('submissiontimestamp') ?? top.at('eventsubmissiontimestamp'),
+      warnings: [
+        inScope === undefined && 'rule_match',
+        listed?.listed === false && 'unknown_operation',
+        !caller.known && 'unknown_identity_shape',
+      ],
       parts: {
         initiated_by: caller.initiated_by,
         actor: caller.actor,
         auth: caller.auth,
         network: networkOf(
-          { ip: top['calleripaddress'] ?? fold(top['httprequest'])['clientipaddress'] },
+          { ip: top.at('calleripaddress') ?? fold(top.at('httprequest')).at('clientipaddress') },
           caller.initiated_by,
           cuts,
         ),
@@ -285,8 +283,8 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
           key_version: told.key?.version,
           container: field(containerOf(mapping, resource, scope), 512, 'target.container', cuts),
           object_type: mapping.object,
-          account: field(subscriptionOf(resource) ?? top['subscriptionid'], 128, 'target.account', cuts),
-          region: field(top['location'], 64, 'target.region', cuts),
+          account: field(subscriptionOf(resource) ?? top.at('subscriptionid'), 128, 'target.account', cuts),
+          region: field(top.at('location'), 64, 'target.region', cuts),
           cross_account: crossesTenants(caller, owner),
         },
         change: told.change === undefined ? undefined : changed(told.change),

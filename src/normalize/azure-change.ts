@@ -5,8 +5,8 @@
  * Microsoft.Storage/storageAccounts and Microsoft.Insights/diagnosticSettings.
  */
 import type { ChangeFlag, KeyEvent } from '../model/event.ts'
-import { dig, embedded, fold, scalar } from './azure-record.ts'
-import { type Json, list, string, strings } from './json.ts'
+import { list, string, strings } from './json.ts'
+import { dig, embedded, fold, type Members, scalar } from './members.ts'
 import { type Cuts, field } from './text.ts'
 
 export type Change = NonNullable<KeyEvent['change']>
@@ -47,9 +47,11 @@ export const bindingsOf = (bindings: readonly Binding[], cuts: Cuts): Change['bi
 const words = (value: unknown): string => strings(embedded(value)).join(',')
 
 /** One access policy, as `keys:get,list;secrets:get`; nested or as columns with one prefix. */
-const policyBinding = (policy: Json, prefix: string, action: string): Binding[] => {
-  const at = (...path: readonly string[]) =>
-    prefix === '' ? dig(policy, ...path) : dig(policy, prefix, ...path)
+const policyBinding = (policy: Members, prefix: string, action: string): Binding[] => {
+  const at = (first: string, second?: string) => {
+    if (prefix !== '') return dig(policy, prefix, first, second)
+    return second === undefined ? policy.at(first) : dig(policy, first, second)
+  }
   const member = string(at('objectid'))
   const role = ['keys', 'secrets', 'certificates', 'storage']
     .map((kind) => [kind, words(at('permissions', kind))])
@@ -73,21 +75,22 @@ const vaultFields: readonly (readonly [member: string, setting: string])[] = [
  * Settings, access policies and flags of a vault or HSM. Flags say what the record shows: an attribute that is
  * not mentioned is not off.
  * @param action add, or what the path of an access policy call says
+ * @param owner tenant of the vault
  */
-export const vaultChange = (vault: Json, action: string, cuts: Cuts): Change => {
+export const vaultChange = (vault: Members, action: string, owner: unknown, cuts: Cuts): Change => {
   const rules = dig(vault, 'networkacls', 'iprules')
-  const addresses = list(embedded(rules)).flatMap((one) => string(fold(one)['value']) ?? [])
-  const entries = list(embedded(vault['accesspolicies'])).map(fold)
-  const own = string(vault['tenantid'])?.toLowerCase()
-  const purge = vault['enablepurgeprotection']
+  const addresses = list(embedded(rules)).flatMap((one) => string(fold(one).at('value')) ?? [])
+  const entries = list(embedded(vault.at('accesspolicies'))).map(fold)
+  const own = string(owner)?.toLowerCase()
+  const purge = vault.at('enablepurgeprotection')
   const foreign = entries.some((one) => {
-    const tenant = string(one['tenantid'])?.toLowerCase()
+    const tenant = string(one.at('tenantid'))?.toLowerCase()
     return action === 'add' && own !== undefined && tenant !== undefined && tenant !== own
   })
   return {
     settings: settingsOf(
       [
-        ...vaultFields.map(([member, setting]): Setting => [setting, vault[member]]),
+        ...vaultFields.map(([member, setting]): Setting => [setting, vault.at(member)]),
         ['network_default_action', dig(vault, 'networkacls', 'defaultaction')],
         ['network_bypass', dig(vault, 'networkacls', 'bypass')],
         ['network_ip_rules', dig(vault, 'addediprule', 'value') ?? (addresses.join(',') || undefined)],
@@ -104,7 +107,7 @@ export const vaultChange = (vault: Json, action: string, cuts: Cuts): Change => 
     ),
     flags: flagsOf(
       (purge === null || scalar(purge) === 'false') && 'purge_protection_off',
-      scalar(vault['enablerbacauthorization']) === 'false' && 'rbac_toggle',
+      scalar(vault.at('enablerbacauthorization')) === 'false' && 'rbac_toggle',
       scalar(dig(vault, 'networkacls', 'defaultaction')).toLowerCase() === 'allow' && 'network_open',
       foreign && 'external_account',
     ),
@@ -112,10 +115,10 @@ export const vaultChange = (vault: Json, action: string, cuts: Cuts): Change => 
 }
 
 /** The role by its id, which is the same everywhere for the roles Azure brings along. */
-export const roleChange = (assignment: Json, action: 'add' | 'remove', cuts: Cuts): Change => {
-  const member = string(assignment['principalid'])
-  const role = string(assignment['roledefinitionid'])?.toLowerCase().split('/').at(-1)
-  const condition = string(assignment['condition'])
+export const roleChange = (assignment: Members, action: 'add' | 'remove', cuts: Cuts): Change => {
+  const member = string(assignment.at('principalid'))
+  const role = string(assignment.at('roledefinitionid'))?.toLowerCase().split('/').at(-1)
+  const condition = string(assignment.at('condition'))
   return {
     bindings:
       member === undefined && role === undefined
@@ -123,29 +126,34 @@ export const roleChange = (assignment: Json, action: 'add' | 'remove', cuts: Cut
         : bindingsOf([{ action, role, member, condition }], cuts),
     flags: flagsOf(
       action === 'add' &&
-        scalar(assignment['principaltype']).toLowerCase() === 'foreigngroup' &&
+        scalar(assignment.at('principaltype')).toLowerCase() === 'foreigngroup' &&
         'external_account',
     ),
   }
 }
 
 /** The key that a storage account, an encryption scope, a server or a database is encrypted with. */
-export const encryptionOf = (body: Json) => {
-  const encryption = fold(body['encryption'])
-  const vault = fold(encryption['keyvaultproperties'] ?? body['keyvaultproperties'])
-  const base = string(vault['keyvaulturi'])?.replace(/\/+$/, '')
-  const name = string(vault['keyname'])
-  const version = string(vault['keyversion'])
-  const source = string(encryption['keysource']) ?? string(body['serverkeytype']) ?? string(body['source'])
+export const encryptionOf = (body: Members) => {
+  const encryption = fold(body.at('encryption'))
+  const vault = fold(encryption.at('keyvaultproperties') ?? body.at('keyvaultproperties'))
+  const base = string(vault.at('keyvaulturi'))?.replace(/\/+$/, '')
+  const name = string(vault.at('keyname'))
+  const version = string(vault.at('keyversion'))
+  const source =
+    string(encryption.at('keysource')) ?? string(body.at('serverkeytype')) ?? string(body.at('source'))
   const uri =
-    string(body['uri']) ??
-    string(vault['keyuri']) ??
-    string(body['encryptionprotector']) ??
-    Object.keys(fold(body['keys']))[0] ??
+    string(body.at('uri')) ??
+    string(vault.at('keyuri')) ??
+    string(body.at('encryptionprotector')) ??
+    fold(body.at('keys')).names[0] ??
     (base === undefined || name === undefined
       ? undefined
       : [base, 'keys', name, ...(version === undefined ? [] : [version])].join('/'))
-  return { source, uri, automatic: body['autorotationenabled'] ?? body['encryptionprotectorautorotation'] }
+  return {
+    source,
+    uri,
+    automatic: body.at('autorotationenabled') ?? body.at('encryptionprotectorautorotation'),
+  }
 }
 
 export const encryptionChange = (encryption: ReturnType<typeof encryptionOf>, cuts: Cuts): Change => ({
@@ -162,21 +170,21 @@ export const encryptionChange = (encryption: ReturnType<typeof encryptionOf>, cu
 const AUDIT = /^(auditevent|audit|alllogs)$/
 
 /** @param vault the setting is one of a vault or HSM: then one of the audit categories must stay on */
-export const diagnosticChange = (body: Json, vault: boolean, cuts: Cuts) => {
-  const logs = list(embedded(body['logs'])).map(fold)
-  const on = logs.filter((one) => scalar(one['enabled']) === 'true')
+export const diagnosticChange = (body: Members, vault: boolean, cuts: Cuts) => {
+  const logs = list(embedded(body.at('logs'))).map(fold)
+  const on = logs.filter((one) => scalar(one.at('enabled')) === 'true')
   const kept = on.some((one) => {
-    const category = string(one['category']) ?? string(one['categorygroup'])
+    const category = string(one.at('category')) ?? string(one.at('categorygroup'))
     return !vault || AUDIT.test(category?.toLowerCase() ?? '')
   })
-  const known = body['logs'] !== undefined && body['logs'] !== null
+  const known = body.at('logs') !== undefined && body.at('logs') !== null
   const destinations = [
     'eventhubauthorizationruleid',
     'eventhubname',
     'workspaceid',
     'storageaccountid',
     'marketplacepartnerid',
-  ].flatMap((name) => string(body[name]) ?? [])
+  ].flatMap((name) => string(body.at(name)) ?? [])
   const change: Change = {
     settings: settingsOf([['destination', destinations.join(',') || undefined]], cuts),
     flags: flagsOf(known && !kept && 'logging_reduced'),

@@ -1,5 +1,6 @@
 /** What all Azure formats share: time, network, and the assembly of the event. */
 import { EVENT_SCHEMA_VERSION, type KeyEvent, type ParseWarning, type Service } from '../model/event.ts'
+import { memoText } from '../model/memo.ts'
 import type { Normalized } from '../model/outcome.ts'
 import { addressClass, addressOf } from './address.ts'
 import type { Result } from './azure-outcome.ts'
@@ -17,6 +18,15 @@ export const timeOf = (raw: RawRecord, ...given: readonly unknown[]) => {
   return raw.envelopeTime === undefined ? undefined : { time: raw.envelopeTime, fallback: true }
 }
 
+const MAX_ADDRESSES = 4000
+
+/** An address without its port; the same callers write most records. */
+const addressIn = memoText((text) => {
+  const origin = text.replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1')
+  const ip = addressOf(origin)
+  return { origin, ip, group: ip === undefined ? ('unknown' as const) : addressClass(ip) }
+}, MAX_ADDRESSES)
+
 /** The address of a service of the provider says nothing about a network of the customer. */
 export const networkOf = (
   from: {
@@ -28,8 +38,7 @@ export const networkOf = (
   by: KeyEvent['initiated_by'],
   cuts: Cuts,
 ): KeyEvent['network'] => {
-  const origin = string(from.ip)?.replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1')
-  const ip = addressOf(origin)
+  const { origin, ip, group } = addressIn(string(from.ip) ?? '')
   const endpoint = string(from.endpoint)
   return {
     source_ip: ip,
@@ -39,7 +48,7 @@ export const networkOf = (
       by === 'cloud_service'
         ? 'service'
         : ip !== undefined
-          ? addressClass(ip)
+          ? group
           : by === 'cloud_internal'
             ? 'cloud_internal'
             : 'unknown',
@@ -77,8 +86,7 @@ export interface AzureFacts {
 }
 
 /** Canonical text of the values that tell one delivered event from another. */
-export const keyOf = (...values: readonly unknown[]): string =>
-  sha256(JSON.stringify(values.map((one) => (one === undefined ? null : one))))
+export const keyOf = (...values: readonly unknown[]): string => sha256(JSON.stringify(values)) // undefined becomes null there
 
 export const assemble = (value: Json, raw: RawRecord, facts: AzureFacts, cuts: Cuts): Normalized => {
   const { mapping, result, parts } = facts

@@ -3,8 +3,10 @@
  * Claims: Microsoft identity platform, "Access token claims reference".
  */
 import type { KeyEvent } from '../model/event.ts'
-import { embedded, fieldsOf, fold } from './azure-record.ts'
+import { memoText } from '../model/memo.ts'
+import { fieldsOf } from './azure-record.ts'
 import { isObject, type Json, string, strings } from './json.ts'
+import { embedded, fold, type Members } from './members.ts'
 import { type Cuts, field, utcFromMillis } from './text.ts'
 
 type Actor = KeyEvent['actor']
@@ -33,13 +35,18 @@ export const isFirstParty = (appid: string | undefined): boolean =>
   appid !== undefined && firstParty.has(appid.toLowerCase())
 
 const MAX_CLAIM_DEPTH = 4
+/** Tokens have a few dozen; what hostile records bring beyond is forgotten. */
+const MAX_CLAIM_NAMES = 1000
 
 /** `http://…/claims/upn`, `http_…_claims_upn` and `upn` are one claim; Managed HSM nests them further. */
-const claimName = (name: string): string =>
-  (name.split(/[/.]/).at(-1) ?? '')
-    .replaceAll('_', '')
-    .toLowerCase()
-    .replace(/^http.*claims/, '')
+const claimName = memoText(
+  (name: string): string =>
+    (name.split(/[/.]/).at(-1) ?? '')
+      .replaceAll('_', '')
+      .toLowerCase()
+      .replace(/^http.*claims/, ''),
+  MAX_CLAIM_NAMES,
+)
 
 const collect = (from: Json, into: Json, depth: number) => {
   for (const name of Object.keys(from)) {
@@ -50,31 +57,41 @@ const collect = (from: Json, into: Json, depth: number) => {
   }
 }
 
+/** Managed HSM writes a text as identity, which may hold the claims themselves. */
+const bare = (identity: Members): Json => {
+  const members: Json = Object.create(null)
+  for (const name of identity.names) if (name !== 'authorization') members[name] = identity.at(name)
+  return members
+}
+
+/** Without members of its own: an object made of it is as safe as one without prototype, and faster. */
+const noMembers: Json = Object.freeze(Object.create(null))
+
 /** The claims under their short names. */
-export const claimsOf = (top: Json): Json => {
-  const claims: Json = Object.create(null)
-  const identity = fold(top['identity'])
-  const { authorization: _, ...bare } = identity // Managed HSM writes a text, which may hold the claims themselves
-  const given = embedded(identity['claim'] ?? identity['claims'] ?? top['claims'] ?? bare)
+export const claimsOf = (top: Members): Json => {
+  const claims: Json = Object.create(noMembers)
+  const identity = fold(top.at('identity'))
+  const given = embedded(identity.at('claim') ?? identity.at('claims') ?? top.at('claims') ?? bare(identity))
   if (isObject(given)) collect(given, claims, 0)
-  for (const name of Object.keys(top)) // columns of AzureDiagnostics
-    if (name.startsWith('identityclaim') && typeof top[name] === 'string')
-      claims[claimName(name.slice('identityclaim'.length))] ??= top[name]
+  for (const name of top.names) // columns of AzureDiagnostics
+    if (name.startsWith('identityclaim') && typeof top.at(name) === 'string')
+      claims[claimName(name.slice('identityclaim'.length))] ??= top.at(name)
   return claims
 }
 
 interface MfaFacts {
-  readonly claims: Json
+  /** As `methodsOf` gives them. */
+  readonly methods: string
   readonly initiatedBy: KeyEvent['initiated_by']
   /** The Activity log keeps the whole list of methods; vault records keep only the first. */
   readonly wholeList: boolean
 }
 
 /** Four values: a vault record that says only `pwd` proves nothing, a management record with exactly `pwd` does. */
-const mfaOf = ({ claims, initiatedBy, wholeList }: MfaFacts): Pick<Auth, 'mfa' | 'mfa_source'> => {
+const mfaOf = ({ methods: said, initiatedBy, wholeList }: MfaFacts): Pick<Auth, 'mfa' | 'mfa_source'> => {
   if (initiatedBy !== 'human' && initiatedBy !== 'unknown')
     return { mfa: 'not_applicable', mfa_source: 'none' }
-  const methods = methodsOf(claims).split(/[\s,]+/)
+  const methods = said.split(/[\s,]+/)
   if (methods.includes('mfa') || methods.includes('ngcmfa'))
     return { mfa: 'verified', mfa_source: 'event_claim' }
   return wholeList && methods.length === 1 && methods[0] === 'pwd'
@@ -82,11 +99,15 @@ const mfaOf = ({ claims, initiatedBy, wholeList }: MfaFacts): Pick<Auth, 'mfa' |
     : { mfa: 'unknown', mfa_source: 'none' }
 }
 
-const methodsOf = (claims: Json): string =>
-  (string(claims['authnmethodsreferences']) ?? string(claims['amr']) ?? '')
-    .replace(/[[\]"]/g, '')
-    .toLowerCase()
-    .trim()
+const methodsOf = (claims: Json): string => {
+  const said = string(claims['authnmethodsreferences']) ?? string(claims['amr'])
+  return said === undefined
+    ? ''
+    : said
+        .replace(/[[\]"]/g, '')
+        .toLowerCase()
+        .trim()
+}
 
 const credentialOf = (claims: Json, human: boolean, managed: boolean): Actor['credential_type'] => {
   if (human || managed) return 'token'
@@ -157,6 +178,7 @@ export const identify = (facts: CallFacts, cuts: Cuts): Caller => {
     string(claims['tenantid']) ??
     /^https:\/\/[^/]+\/([0-9a-f-]{36})(?:\/|$)/i.exec(string(claims['iss']) ?? '')?.[1]
   const iat = Number(claims['iat'])
+  const methods = methodsOf(claims)
   return {
     known: nobody || delegated || appOnly,
     initiated_by,
@@ -173,8 +195,8 @@ export const identify = (facts: CallFacts, cuts: Cuts): Caller => {
       application: field(appid, 256, 'actor.application', cuts),
     },
     auth: {
-      ...mfaOf({ claims, initiatedBy: initiated_by, wholeList: facts.wholeList }),
-      mfa_methods: fieldsOf(methodsOf(claims), 256, 16, 'auth.mfa_methods', cuts),
+      ...mfaOf({ methods, initiatedBy: initiated_by, wholeList: facts.wholeList }),
+      mfa_methods: methods === '' ? undefined : fieldsOf(methods, 256, 16, 'auth.mfa_methods', cuts),
       session_created: iat > 0 ? utcFromMillis(iat * 1000) : undefined,
       basis: facts.basis,
     },

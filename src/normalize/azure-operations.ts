@@ -6,8 +6,12 @@
  * the names below are taken. Sources: Key Vault logging, Azure resource provider operations, Entra audit
  * activity reference. Managed HSM publishes no list of names: its rules are patterns.
  */
+import { memoText } from '../model/memo.ts'
 import { entry } from './json.ts'
 import { as, type Mapping } from './mapping.ts'
+
+/** Names that are remembered with what was found for them: feeds use a few hundred. */
+const MAX_NAMES = 2000
 
 const weaken = { effect: 'weaken' } as const
 const strengthen = { effect: 'strengthen' } as const
@@ -184,11 +188,10 @@ export interface Found {
 
 /** @param hsm the record is of a Managed HSM */
 export const vaultMapping = (native: string, hsm: boolean, uri: string | undefined): Found => {
-  const path = pathOf(uri)
   if (hsm) {
     const rule = hsmRules.find(([test]) => test.test(native))?.[1]
     if (rule !== undefined) {
-      const proxied = /^EkmProxyOperation/i.test(native) && /\/wrap/.test(path)
+      const proxied = /^EkmProxyOperation/i.test(native) && /\/wrap/.test(pathOf(uri))
       return {
         mapping: proxied ? as('wrap', 'ekm_connection', { criticality: 'medium' }) : rule,
         listed: true,
@@ -198,6 +201,7 @@ export const vaultMapping = (native: string, hsm: boolean, uri: string | undefin
   const named = entry(vaultOperations, native) ?? (/^KeyRelease/i.test(native) ? release : undefined)
   if (named !== undefined) return { mapping: named, listed: true }
   const read = anyRead.test(native)
+  const path = pathOf(uri)
   const verb = PATH_VERB.exec(path)?.[1] ?? ''
   const below = !read && (hsm || verb === 'release') ? verbOf('key', verb) : undefined
   if (below !== undefined) return { mapping: below, listed: true }
@@ -313,23 +317,23 @@ const DATA_ACTION =
   /^microsoft\.keyvault\/(?:vaults|managedhsms)\/(key|secret|certificate)s\/(?:[^/]+\/)*?([a-z]+)(?:\/action)?$/
 
 /** An extension resource is named behind the resource it belongs to. */
-export const actionOf = (native: string): string => {
+export const actionOf = memoText((native) => {
   const action = native.slice(0, 512).toLowerCase().trim()
   const behind = action.lastIndexOf('/providers/')
   return behind < 0 ? action : action.slice(behind + '/providers/'.length)
-}
+}, MAX_NAMES)
 
-/** @param action as `actionOf` gives it */
-export const activityRow = (action: string): (ActivityRow & Found) | undefined => {
+/** @param action as `actionOf` gives it @returns `null` for one that is out of scope */
+export const activityRow = memoText((action): (ActivityRow & Found) | null => {
   const found = activity.find(({ test }) => test.test(action))
   if (found !== undefined) return { ...found, listed: true }
   const [, kind = '', verb = ''] = DATA_ACTION.exec(action) ?? []
-  if (kind === '') return undefined
+  if (kind === '') return null
   const mapping = verbOf(kind, verb)
-  if (mapping === undefined && !/\/(action|write|delete)$/.test(action)) return undefined
+  if (mapping === undefined && !/\/(action|write|delete)$/.test(action)) return null
   const object = kind === 'key' ? 'key' : kind === 'secret' ? 'secret' : 'certificate'
   return { test: DATA_ACTION, mapping: mapping ?? as('unknown', object), listed: mapping !== undefined }
-}
+}, MAX_NAMES)
 
 export interface EntraRow {
   readonly test: RegExp
@@ -367,15 +371,21 @@ const entra: readonly EntraRow[] = [
 ]
 
 /** Entra writes dashes of several kinds and blanks at the end. */
-export const activityOf = (name: string): string =>
-  name
-    .slice(0, 512)
-    .replace(/[\u2010-\u2015]/g, '-')
-    .replace(/\s+/g, ' ')
-    .trim()
-    .toLowerCase()
+export const activityOf = memoText(
+  (name) =>
+    name
+      .slice(0, 512)
+      .replace(/[\u2010-\u2015]/g, '-')
+      .replace(/\s+/g, ' ')
+      .trim()
+      .toLowerCase(),
+  MAX_NAMES,
+)
 
-export const entraRow = (activity: string): EntraRow | undefined =>
-  entra.find(({ test }) => test.test(activity))
+/** @param activity as `activityOf` gives it @returns `null` for one that is out of scope */
+export const entraRow = memoText(
+  (activity) => entra.find(({ test }) => test.test(activity)) ?? null,
+  MAX_NAMES,
+)
 
 export const signIn = as('authenticate', 'identity')

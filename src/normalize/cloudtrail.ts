@@ -13,7 +13,7 @@ import { identify } from './cloudtrail-identity.ts'
 import { cryptoOf, targetOf } from './cloudtrail-target.ts'
 import { type Format, type NormalizeSettings, type RawRecord, rejected, skipped } from './format.ts'
 import { canonical, inspect, isObject, type Json, object, requestOf, string } from './json.ts'
-import { controlsOf, type Mapping } from './mapping.ts'
+import { byRule, controlsOf, type Mapping } from './mapping.ts'
 import type { Peek } from './scanner.ts'
 import { type Cuts, field, sha256, shortId, utc } from './text.ts'
 
@@ -202,6 +202,7 @@ const logTypeOf = (record: Json): KeyEvent['source']['log_type'] => {
 /** Using or reading a key changes nothing. */
 const changesNothing = new Set<string>(['cryptographic', 'read', 'authentication'])
 const unchanged = { change: undefined, readable: true }
+const keptByRule = { service: 'other', mapping: byRule, listed: true } as const
 
 const normalize = (value: unknown, raw: RawRecord, settings: NormalizeSettings): Normalized => {
   if (!isObject(value)) return rejected('unknown_format', 'no CloudTrail record')
@@ -212,13 +213,14 @@ const normalize = (value: unknown, raw: RawRecord, settings: NormalizeSettings):
 
   const eventSource = String(value['eventSource'])
   const eventName = String(value['eventName'])
-  const found = awsMapping(eventSource, eventName)
-  if (found === undefined) return skipped('out_of_scope')
-  if (found.mapping.ingestPath && !onIngestPath(value, settings.ingest_path))
-    return skipped('outside_ingest_path')
+  const listed = awsMapping(eventSource, eventName)
+  const outside = listed?.mapping.ingestPath && !onIngestPath(value, settings.ingest_path)
+  const out = listed === undefined || outside === true
+  if (out && !raw.matched) return skipped(outside ? 'outside_ingest_path' : 'out_of_scope')
+  const found = out ? keptByRule : listed
 
   const cuts: Cuts = []
-  const warnings: ParseWarning[] = []
+  const warnings: ParseWarning[] = out ? ['rule_match'] : []
   const identity = identify(value, settings.trusted_roles, cuts)
   const recipient = string(value['recipientAccountId']) ?? identity.actor.account ?? ''
   const nativeId = string(value['eventID'])
@@ -239,9 +241,10 @@ const normalize = (value: unknown, raw: RawRecord, settings: NormalizeSettings):
     },
     cuts,
   )
-  const { change, readable } = changesNothing.has(operations[found.mapping.operation][0])
-    ? unchanged
-    : changeOf(value, { eventSource, eventName, time, owner: target.account }, cuts)
+  const { change, readable } =
+    out || changesNothing.has(operations[found.mapping.operation][0])
+      ? unchanged
+      : changeOf(value, { eventSource, eventName, time, owner: target.account }, cuts)
   const crypto = cryptoOf(value, source, settings.encryption_context, cuts)
   const flags = change?.flags ?? []
   const excluded = eventName === 'PutEventSelectors' && flags.includes('kms_excluded')

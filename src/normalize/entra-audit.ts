@@ -5,9 +5,10 @@ import { keyOf } from './azure-event.ts'
 import { isFirstParty } from './azure-identity.ts'
 import type { EntraRow } from './azure-operations.ts'
 import { type Result, resultOf } from './azure-outcome.ts'
-import { embedded, fold, scalar, type View } from './azure-record.ts'
+import type { View } from './azure-record.ts'
 import type { Party, Told } from './entra-told.ts'
-import { type Json, list, string } from './json.ts'
+import { list, string } from './json.ts'
+import { embedded, fold, type Members, scalar } from './members.ts'
 import { type Cuts, utc } from './text.ts'
 
 interface Resource {
@@ -28,19 +29,21 @@ const unpacked = (value: unknown): string => {
 const MAX_RESOURCES = 16
 const MAX_MODIFIED = 200
 
-const resourcesOf = (all: Json): readonly Resource[] =>
-  list(embedded(all['targetresources']))
+const resourcesOf = (all: Members): readonly Resource[] =>
+  list(embedded(all.at('targetresources')))
     .slice(0, MAX_RESOURCES)
     .map((one) => {
       const resource = fold(one)
-      const properties = list(embedded(resource['modifiedproperties'])).slice(0, MAX_MODIFIED).map(fold)
+      const properties = list(embedded(resource.at('modifiedproperties')))
+        .slice(0, MAX_MODIFIED)
+        .map(fold)
       const modified = properties.map((property) => {
-        const values = [unpacked(property['oldvalue']), unpacked(property['newvalue'])] as const
-        return [scalar(property['displayname']).toLowerCase(), values] as const
+        const values = [unpacked(property.at('oldvalue')), unpacked(property.at('newvalue'))] as const
+        return [scalar(property.at('displayname')).toLowerCase(), values] as const
       })
       return {
-        id: string(resource['id']),
-        type: scalar(resource['type']).toLowerCase(),
+        id: string(resource.at('id')),
+        type: scalar(resource.at('type')).toLowerCase(),
         modified: new Map(modified),
       }
     })
@@ -102,23 +105,24 @@ const containerOf = (activity: string, resources: readonly Resource[], directory
   )
 }
 
-const detailOf = (all: Json, key: string): unknown =>
-  list(embedded(all['additionaldetails']))
+const detailOf = (all: Members, key: string): unknown =>
+  list(embedded(all.at('additionaldetails')))
     .map(fold)
-    .find((one) => scalar(one['key']).toLowerCase() === key)?.['value']
+    .find((one) => scalar(one.at('key')).toLowerCase() === key)
+    ?.at('value')
 
-const initiatorOf = (all: Json): Party & { readonly ip: unknown } => {
-  const by = fold(all['initiatedby'])
-  const user = fold(by['user'])
-  const app = fold(by['app'])
-  const id = string(user['id'])
-  const name = string(user['userprincipalname'])
-  const ip = user['ipaddress']
+const initiatorOf = (all: Members): Party & { readonly ip: unknown } => {
+  const by = fold(all.at('initiatedby'))
+  const user = fold(by.at('user'))
+  const app = fold(by.at('app'))
+  const id = string(user.at('id'))
+  const name = string(user.at('userprincipalname'))
+  const ip = user.at('ipaddress')
   if (id !== undefined || name !== undefined)
     return { id, name, appid: undefined, type: 'user', by: 'human', ip }
-  const appid = string(app['appid'])
-  const principal = string(app['serviceprincipalid'])
-  const display = string(app['displayname'])
+  const appid = string(app.at('appid'))
+  const principal = string(app.at('serviceprincipalid'))
+  const display = string(app.at('displayname'))
   const known = (appid ?? principal ?? display) !== undefined
   return {
     id: principal,
@@ -132,9 +136,9 @@ const initiatorOf = (all: Json): Party & { readonly ip: unknown } => {
 
 const REFUSED = /insufficient privileges|access denied|unauthorized|forbidden/i
 
-const outcomeOf = (all: Json, cuts: Cuts): Result => {
-  const code = scalar(all['result']).toLowerCase()
-  const message = string(all['resultreason'])
+const outcomeOf = (all: Members, cuts: Cuts): Result => {
+  const code = scalar(all.at('result')).toLowerCase()
+  const message = string(all.at('resultreason'))
   const failed = code === 'failure' || code === 'timeout'
   const refused = failed && REFUSED.test(message ?? '')
   const outcome = code === 'success' ? code : refused ? 'denied' : failed ? 'failure' : 'unknown'
@@ -165,7 +169,7 @@ export const audited = (
   const resources = resourcesOf(all)
   const party = initiatorOf(all)
   const paired = PAIRED.exec(activity)?.[1]
-  const correlation = string(all['correlationid'])
+  const correlation = string(all.at('correlationid'))
   const disabled =
     mapping.object === 'identity' && newValue(resources, 'accountenabled')?.toLowerCase() === 'false'
   const role = mapping.object === 'role_assignment'

@@ -22,6 +22,8 @@ export interface RawRecord {
   readonly sha256?: string
   /** The event id, when it was made before. */
   readonly eventId?: string
+  /** A rule on raw records matched: it is kept though it is out of scope. */
+  readonly matched?: boolean
 }
 
 /** What the operator says about the logs; see the configuration schema. */
@@ -39,6 +41,7 @@ export type Glance =
 export interface Format {
   /** Is the value a record of this format? */
   recognizes(value: unknown): boolean
+  /** @param value one that this format recognizes */
   normalize(value: unknown, raw: RawRecord, settings: NormalizeSettings): Normalized
   /** Decides from the scanned bytes what `normalize` would; `undefined` means: parse it and see. */
   glance(bytes: Buffer, scanner: Scanner): Glance | undefined

@@ -4,9 +4,9 @@
  */
 import type { ChangeFlag, KeyEvent } from '../model/event.ts'
 import { bindingsOf, type Change, changed, settingsOf } from './azure-change.ts'
-import { dig, fold, scalar } from './azure-record.ts'
-import { canonical, integer, isObject, type Json, list, string, strings } from './json.ts'
+import { canonical, integer, isObject, list, string, strings } from './json.ts'
 import { as, type Mapping } from './mapping.ts'
+import { dig, fold, type Members, scalar } from './members.ts'
 import { type Cuts, field, sha256, utc } from './text.ts'
 
 export interface Told {
@@ -26,17 +26,17 @@ const daysOf = (duration: unknown): number | undefined => {
 
 /** The paths of a field mask, in plain names: a text with commas, or `{ paths }`. */
 const maskOf = (mask: unknown): string[] => {
-  const paths = typeof mask === 'string' ? mask.split(',') : strings(fold(mask)['paths'])
+  const paths = typeof mask === 'string' ? mask.split(',') : strings(fold(mask).at('paths'))
   return paths.map((path) => path.trim().replaceAll('_', '').toLowerCase())
 }
 
-const cryptoOf = (key: Json, response: Json, cuts: Cuts): KeyEvent['crypto'] => {
+const cryptoOf = (key: Members, response: Members, cuts: Cuts): KeyEvent['crypto'] => {
   const template = (name: string) => dig(key, 'versiontemplate', name)
   const crypto: KeyEvent['crypto'] = {
-    algorithm: field(template('algorithm') ?? response['algorithm'], 64, 'crypto.algorithm', cuts),
-    key_usage: field(key['purpose'] ?? response['purpose'], 64, 'crypto.key_usage', cuts),
+    algorithm: field(template('algorithm') ?? response.at('algorithm'), 64, 'crypto.algorithm', cuts),
+    key_usage: field(key.at('purpose') ?? response.at('purpose'), 64, 'crypto.key_usage', cuts),
     protection_level: field(
-      template('protectionlevel') ?? response['protectionlevel'],
+      template('protectionlevel') ?? response.at('protectionlevel'),
       64,
       'crypto.protection_level',
       cuts,
@@ -46,15 +46,15 @@ const cryptoOf = (key: Json, response: Json, cuts: Cuts): KeyEvent['crypto'] => 
 }
 
 /** The mask says what is written: rotation weighs more than labels, labels more than the rest. */
-const keyUpdate = (mapping: Mapping, request: Json, key: Json): Mapping => {
-  const mask = maskOf(request['updatemask'])
+const keyUpdate = (mapping: Mapping, request: Members, key: Members): Mapping => {
+  const mask = maskOf(request.at('updatemask'))
   if (mask.includes('rotationperiod'))
     return as('rotation_policy_change', 'key', {
-      effect: string(key['rotationperiod']) === undefined ? 'weaken' : 'strengthen',
+      effect: string(key.at('rotationperiod')) === undefined ? 'weaken' : 'strengthen',
     })
   if (mask.includes('nextrotationtime'))
     return as('rotation_policy_change', 'key', {
-      effect: string(key['nextrotationtime']) === undefined ? 'weaken' : 'neutral',
+      effect: string(key.at('nextrotationtime')) === undefined ? 'weaken' : 'neutral',
     })
   return mask.length > 0 && mask.every((path) => path.startsWith('labels')) ? as('tag', 'key') : mapping
 }
@@ -71,13 +71,13 @@ export const stateOf = (value: unknown) => {
   return name !== undefined && Object.hasOwn(states, name) ? states[name] : undefined
 }
 
-const keyTold = (mapping: Mapping, method: string, request: Json, response: Json, cuts: Cuts): Told => {
-  const version = fold(request['cryptokeyversion'])
-  const key = fold(request['cryptokey'])
-  const mask = maskOf(request['updatemask'])
+const keyTold = (mapping: Mapping, method: string, request: Members, response: Members, cuts: Cuts): Told => {
+  const version = fold(request.at('cryptokeyversion'))
+  const key = fold(request.at('cryptokey'))
+  const mask = maskOf(request.at('updatemask'))
   const named = mask.length === 0 || mask.includes('state') // what a mask does not name is not written
-  const asked = named ? stateOf(version['state']) : undefined
-  const state = stateOf(response['state']) ?? asked
+  const asked = named ? stateOf(version.at('state')) : undefined
+  const state = stateOf(response.at('state')) ?? asked
   const switched =
     method === 'updatecryptokeyversion' && (asked === 'enabled' || asked === 'disabled')
       ? as(asked === 'enabled' ? 'enable' : 'disable', 'key_version', { criticality: 'high' })
@@ -91,11 +91,11 @@ const keyTold = (mapping: Mapping, method: string, request: Json, response: Json
     state,
     crypto: imported === undefined ? crypto : { ...crypto, ...imported },
     change: changed({
-      rotation_days: daysOf(key['rotationperiod']),
-      window_days: daysOf(key['destroyscheduledduration']),
-      effective_at: utc(response['destroytime']),
+      rotation_days: daysOf(key.at('rotationperiod')),
+      window_days: daysOf(key.at('destroyscheduledduration')),
+      effective_at: utc(response.at('destroytime')),
       settings: settingsOf(
-        [['access_justification', canonicalOf(key['keyaccessjustificationspolicy'])]],
+        [['access_justification', canonicalOf(key.at('keyaccessjustificationspolicy'))]],
         cuts,
       ),
     }),
@@ -108,27 +108,28 @@ const KEY_SERVICES = new Set(['cloudkms.googleapis.com', 'allservices'])
 const everyone = (member: unknown) => /^(allUsers|allAuthenticatedUsers)$/i.test(string(member) ?? '')
 
 /** Bindings that were added and removed; without deltas, those of the whole new policy. */
-const policyTold = (mapping: Mapping, payload: Json, request: Json, cuts: Cuts): Told => {
-  const data = [fold(payload['servicedata']), fold(payload['metadata'])]
-  const deltas = data.map((one) => fold(one['policydelta']))
-  const members = (name: string) => deltas.flatMap((one) => list(one[name])).map(fold)
+const policyTold = (mapping: Mapping, payload: Members, request: Members, cuts: Cuts): Told => {
+  const data = [fold(payload.at('servicedata')), fold(payload.at('metadata'))]
+  const deltas = data.map((one) => fold(one.at('policydelta')))
+  const members = (name: string) => deltas.flatMap((one) => list(one.at(name))).map(fold)
   const told = members('bindingdeltas')
-  const policy = request['policy']
+  const policy = request.at('policy')
   const body = fold(policy)
-  const whole = list(body['bindings'])
+  const whole = list(body.at('bindings'))
     .map(fold)
-    .flatMap((one) => strings(one['members']).map((member) => ({ ...one, member, action: undefined })))
-  const bindings = (told.length > 0 ? told : whole).map((one: Json) => ({
-    action: string(one['action'])?.toLowerCase(),
-    role: string(one['role']),
-    member: string(one['member']),
-    condition: string(one['condition']) ?? string(dig(one, 'condition', 'expression')),
+    .flatMap((one) => strings(one.at('members')).map((member) => ({ one, member, action: undefined })))
+  const changes = told.map((one) => ({ one, member: one.at('member'), action: one.at('action') }))
+  const bindings = (told.length > 0 ? changes : whole).map(({ one, member, action }) => ({
+    action: string(action)?.toLowerCase(),
+    role: string(one.at('role')),
+    member: string(member),
+    condition: string(one.at('condition')) ?? string(dig(one, 'condition', 'expression')),
   }))
   const audits = members('auditconfigdeltas').filter((one) =>
-    KEY_SERVICES.has(scalar(one['service']).toLowerCase()),
+    KEY_SERVICES.has(scalar(one.at('service')).toLowerCase()),
   )
-  const exempt = (one: Json) => string(one['exemptedmember']) !== undefined
-  const said = (one: Json, action: string) => scalar(one['action']).toUpperCase() === action
+  const exempt = (one: Members) => string(one.at('exemptedmember')) !== undefined
+  const said = (one: Members, action: string) => scalar(one.at('action')).toUpperCase() === action
   const off = audits.some((one) => said(one, 'REMOVE') && !exempt(one))
   const exempted = audits.some((one) => said(one, 'ADD') && exempt(one))
   const open = bindings.some((one) => everyone(one.member) && one.action !== 'remove')
@@ -156,16 +157,16 @@ const policyTold = (mapping: Mapping, payload: Json, request: Json, cuts: Cuts):
 }
 
 /** A sink that is off, or leaves Cloud KMS out, is as good as none. */
-const loggingTold = (mapping: Mapping, request: Json, cuts: Cuts): Told => {
-  const sink = fold(request['sink'])
-  const bucket = fold(request['bucket'])
-  const exclusion = fold(request['exclusion'])
+const loggingTold = (mapping: Mapping, request: Members, cuts: Cuts): Told => {
+  const sink = fold(request.at('sink'))
+  const bucket = fold(request.at('bucket'))
+  const exclusion = fold(request.at('exclusion'))
   const excluded = [
-    ...list(sink['exclusions']).map(fold),
-    ...(Object.keys(exclusion).length > 0 ? [exclusion] : []),
-  ].filter((one) => one['disabled'] !== true)
-  const blind = excluded.some((one) => /cloudkms|cloudaudit/i.test(scalar(one['filter'])))
-  const off = sink['disabled'] === true
+    ...list(sink.at('exclusions')).map(fold),
+    ...(exclusion.names.length > 0 ? [exclusion] : []),
+  ].filter((one) => one.at('disabled') !== true)
+  const blind = excluded.some((one) => /cloudkms|cloudaudit/i.test(scalar(one.at('filter'))))
+  const off = sink.at('disabled') === true
   const flags: ChangeFlag[] = [
     ...(off || excluded.length > 0 ? (['logging_reduced'] as const) : []),
     ...(blind ? (['kms_excluded'] as const) : []),
@@ -175,9 +176,9 @@ const loggingTold = (mapping: Mapping, request: Json, cuts: Cuts): Told => {
     change: changed({
       settings: settingsOf(
         [
-          ['filter', sink['filter'] ?? exclusion['filter']],
-          ['destination', sink['destination']],
-          ['retention_days', bucket['retentiondays']],
+          ['filter', sink.at('filter') ?? exclusion.at('filter')],
+          ['destination', sink.at('destination')],
+          ['retention_days', bucket.at('retentiondays')],
         ],
         cuts,
       ),
@@ -190,19 +191,24 @@ const KEY_MEMBERS = new Set(['kmskeyname', 'defaultkmskeyname', 'kmskey'])
 const MAX_DEPTH = 6
 
 /** The Cloud KMS key that a storage request names, wherever it does. */
-export const storageKeyOf = (value: unknown, depth = 0): string | undefined => {
-  if (!isObject(value) || depth > MAX_DEPTH) return undefined
-  for (const [name, member] of Object.entries(fold(value))) {
-    const found = KEY_MEMBERS.has(name) ? string(member) : storageKeyOf(member, depth + 1)
+export const storageKeyOf = (members: Members, depth = 0): string | undefined => {
+  if (depth > MAX_DEPTH) return undefined
+  for (const name of members.names) {
+    const member = members.at(name)
+    const found = KEY_MEMBERS.has(name)
+      ? string(member)
+      : isObject(member)
+        ? storageKeyOf(fold(member), depth + 1)
+        : undefined
     if (found !== undefined) return found
   }
   return undefined
 }
 
 /** @param method last segment of the method, lower case */
-export const googleTold = (mapping: Mapping, method: string, payload: Json, cuts: Cuts): Told => {
-  const request = fold(payload['request'])
-  const response = fold(payload['response'])
+export const googleTold = (mapping: Mapping, method: string, payload: Members, cuts: Cuts): Told => {
+  const request = fold(payload.at('request'))
+  const response = fold(payload.at('response'))
   if (mapping.operation === 'policy_change' && method === 'setiampolicy')
     return policyTold(mapping, payload, request, cuts)
   if (mapping.operation === 'logging_change' || mapping.operation === 'logging_disable')

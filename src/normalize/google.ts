@@ -5,22 +5,30 @@
  * Shapes: google.logging.v2.LogEntry, google.cloud.audit.AuditLog.
  */
 import type { KeyEvent } from '../model/event.ts'
+import { memoText } from '../model/memo.ts'
 import { addressClass, addressOf } from './address.ts'
 import { assemble, timeOf } from './azure-event.ts'
 import type { Result } from './azure-outcome.ts'
-import { dig, fold, scalar } from './azure-record.ts'
 import { type Format, rejected, skipped } from './format.ts'
 import { googleTold, storageKeyOf, type Told } from './google-change.ts'
 import { type GoogleCaller, googleCaller } from './google-identity.ts'
 import { loginAuth } from './google-login.ts'
 import { type Method, methodOf, platformEvents } from './google-operations.ts'
-import { canonical, entry, integer, isObject, type Json, list, string } from './json.ts'
-import type { Mapping } from './mapping.ts'
+import { canonical, entry, integer, isObject, list, string } from './json.ts'
+import { byRule, type Mapping } from './mapping.ts'
+import { dig, fold, type Members, scalar } from './members.ts'
 import { type Cuts, field, sha256 } from './text.ts'
 
-const PLATFORM_LOG = /\/logs\/cloudkms\.googleapis\.com(%2f|\/)cryptokey(version)?_events$/i
+/** Names of logs and methods that are remembered: feeds use a few dozen. */
+const MAX_NAMES = 2000
+const isPlatformLog = memoText(
+  (log) => /\/logs\/cloudkms\.googleapis\.com(%2f|\/)cryptokey(version)?_events$/i.test(log),
+  MAX_NAMES,
+)
+const isSystemLog = memoText((log) => /(%2f|\/)system_event$/i.test(log), MAX_NAMES)
+const lastSegment = memoText((method) => method.toLowerCase().split('.').at(-1) ?? '', MAX_NAMES)
 
-const payloadOf = (top: Json): Json => fold(top['protopayload'] ?? top['jsonpayload'])
+const payloadOf = (top: Members): Members => fold(top.at('protopayload') ?? top.at('jsonpayload'))
 
 const recognizes = (value: unknown): boolean => {
   if (!isObject(value)) return false
@@ -32,9 +40,9 @@ const recognizes = (value: unknown): boolean => {
     return false
   const top = fold(value)
   return (
-    isObject(top['protopayload']) ||
-    (string(top['logname'])?.includes('/logs/') === true &&
-      (top['timestamp'] ?? top['receivetimestamp']) !== undefined)
+    isObject(top.at('protopayload')) ||
+    (string(top.at('logname'))?.includes('/logs/') === true &&
+      (top.at('timestamp') ?? top.at('receivetimestamp')) !== undefined)
   )
 }
 
@@ -57,10 +65,10 @@ const classes: Readonly<Record<number, ErrorClass>> = {
 }
 
 /** No status is success; the first entry of a long operation says only that it began. */
-const resultOf = (status: Json, operation: Json, cuts: Cuts): Result => {
-  const given = status['code']
+const resultOf = (status: Members, operation: Members, cuts: Cuts): Result => {
+  const given = status.at('code')
   const code = given === undefined || given === null ? 0 : integer(given)
-  const began = operation['first'] === true && operation['last'] !== true
+  const began = operation.at('first') === true && operation.at('last') !== true
   const outcome =
     code === undefined
       ? 'unknown'
@@ -79,7 +87,7 @@ const resultOf = (status: Json, operation: Json, cuts: Cuts): Result => {
     error: failed
       ? {
           code: field(code, 128, 'error.code', cuts),
-          message: field(status['message'], 1024, 'error.message', cuts),
+          message: field(status.at('message'), 1024, 'error.message', cuts),
           class: classes[code ?? 0] ?? 'other',
         }
       : undefined,
@@ -100,8 +108,8 @@ const SECRET = /^(projects\/[^/]+\/(?:locations\/[^/]+\/)?secrets\/[^/]+)(?:\/ve
 const PLACE = /^(?:projects|folders|organizations)\/([^/]+)(?:\/locations\/([^/]+))?/
 
 /** A key that is being made is named by its ring and the id asked for. */
-const named = (resource: string, request: Json): string => {
-  const child = string(request['cryptokeyid'])
+const named = (resource: string, request: Members): string => {
+  const child = string(request.at('cryptokeyid'))
   return child !== undefined && RING.exec(resource)?.[0] === resource
     ? `${resource}/cryptoKeys/${child}`
     : resource
@@ -126,7 +134,7 @@ const objectBy = (resource: string, mapping: Mapping): Mapping => {
 interface Place {
   readonly resource: string
   readonly region: unknown
-  readonly labels: Json
+  readonly labels: Members
 }
 
 const targetOf = (
@@ -140,8 +148,8 @@ const targetOf = (
   const key = KEY.exec(storageKey?.replace(/^\/\/[^/]+\//, '') ?? resource) ?? SECRET.exec(resource)
   const place = PLACE.exec(resource)
   const ring = RING.exec(resource)?.[0]
-  const account = string(place?.[1]) ?? string(labels['projectid'])
-  const owner = account === '_' || account === '-' ? string(labels['projectid']) : account
+  const account = string(place?.[1]) ?? string(labels.at('projectid'))
+  const owner = account === '_' || account === '-' ? string(labels.at('projectid')) : account
   const caller_account = caller.actor.account
   const comparable =
     owner !== undefined &&
@@ -159,7 +167,7 @@ const targetOf = (
   }
 }
 
-const logTypeOf = (log: string): KeyEvent['source']['log_type'] => {
+const logTypeOf = memoText((log): KeyEvent['source']['log_type'] => {
   const kind = log
     .split(/%2f|\//i)
     .at(-1)
@@ -167,11 +175,11 @@ const logTypeOf = (log: string): KeyEvent['source']['log_type'] => {
   if (kind === 'data_access') return 'data_access'
   if (kind === 'activity') return 'activity'
   return kind === 'policy' ? 'policy_denied' : 'system_event'
-}
+}, MAX_NAMES)
 
-const networkOf = (payload: Json, by: KeyEvent['initiated_by'], cuts: Cuts): KeyEvent['network'] => {
-  const from = fold(payload['requestmetadata'])
-  const origin = string(from['callerip'])
+const networkOf = (payload: Members, by: KeyEvent['initiated_by'], cuts: Cuts): KeyEvent['network'] => {
+  const from = fold(payload.at('requestmetadata'))
+  const origin = string(from.at('callerip'))
   const ip = addressOf(origin)
   const inside = origin === 'gce-internal-ip' || origin === 'private'
   return {
@@ -187,24 +195,24 @@ const networkOf = (payload: Json, by: KeyEvent['initiated_by'], cuts: Cuts): Key
             : by === 'cloud_internal'
               ? 'cloud_internal'
               : 'unknown',
-    endpoint_id: field(from['callernetwork'], 128, 'network.endpoint_id', cuts),
-    user_agent: field(from['callersupplieduseragent'], 1024, 'network.user_agent', cuts),
+    endpoint_id: field(from.at('callernetwork'), 128, 'network.endpoint_id', cuts),
+    user_agent: field(from.at('callersupplieduseragent'), 1024, 'network.user_agent', cuts),
   }
 }
 
 interface Meaning extends Method {
   readonly native: string
-  readonly status: Json
+  readonly status: Members
   readonly platform: boolean
 }
 
 /** The method of an audit entry, or the one event in the payload of a platform entry. */
-const meaningOf = (log: string, payload: Json): Meaning | undefined => {
-  if (PLATFORM_LOG.test(log)) {
-    const name = Object.keys(platformEvents).find((one) => isObject(payload[one]))
+const meaningOf = (log: string, payload: Members): Meaning | undefined => {
+  if (isPlatformLog(log)) {
+    const name = Object.keys(platformEvents).find((one) => isObject(payload.at(one)))
     const event = entry(platformEvents, name)
     if (name === undefined || event === undefined) return undefined
-    const status = fold(fold(payload[name])['status'])
+    const status = fold(fold(payload.at(name)).at('status'))
     return {
       service: 'gcp_cloud_kms',
       mapping: event.mapping,
@@ -214,14 +222,25 @@ const meaningOf = (log: string, payload: Json): Meaning | undefined => {
       platform: true,
     }
   }
-  const native = string(payload['methodname']) ?? ''
-  const found = methodOf(string(payload['servicename']) ?? '', native)
-  return found && { ...found, native: native || 'unknown', status: fold(payload['status']), platform: false }
+  const native = string(payload.at('methodname')) ?? ''
+  const found = methodOf(string(payload.at('servicename')) ?? '', native)
+  return (
+    found && { ...found, native: native || 'unknown', status: fold(payload.at('status')), platform: false }
+  )
 }
 
+const keptByRule = (payload: Members): Meaning => ({
+  service: 'other',
+  mapping: byRule,
+  listed: true,
+  native: string(payload.at('methodname')) ?? 'unknown',
+  status: fold(payload.at('status')),
+  platform: false,
+})
+
 /** The resource of a platform event stands in the labels only. */
-const byLabels = (labels: Json): string => {
-  const at = (name: string) => scalar(labels[name])
+const byLabels = (labels: Members): string => {
+  const at = (name: string) => scalar(labels.at(name))
   if (at('cryptokeyid') === '') return ''
   const version = at('cryptokeyversionid')
   return [
@@ -237,45 +256,47 @@ const nanos = (time: string): string => {
   return `${seconds}.${fraction.padEnd(9, '0')}Z`
 }
 
-const BIGQUERY_UTC = / UTC$/
+const BIGQUERY_UTC = ' UTC'
 
 const normalize: Format['normalize'] = (value, raw, settings) => {
-  if (!isObject(value) || !recognizes(value)) return rejected('unknown_format', 'no entry of Cloud Logging')
+  if (!isObject(value)) return rejected('unknown_format', 'no entry of Cloud Logging')
   const top = fold(value)
   const payload = payloadOf(top)
-  const log = string(top['logname']) ?? ''
-  const meaning = meaningOf(log, payload)
-  if (meaning === undefined) return skipped('out_of_scope')
+  const log = string(top.at('logname')) ?? ''
+  const listed = meaningOf(log, payload)
+  if (listed === undefined && !raw.matched) return skipped('out_of_scope')
   const labels = fold(dig(top, 'resource', 'labels'))
-  const request = fold(payload['request'])
-  const written = string(payload['resourcename'])?.replace(/^\/\/[^/]+\//, '')
+  const request = fold(payload.at('request'))
+  const written = string(payload.at('resourcename'))?.replace(/^\/\/[^/]+\//, '')
   const resource = named(written ?? byLabels(labels), request)
-  const last = meaning.native.toLowerCase().split('.').at(-1) ?? ''
-  const stored = meaning.mapping.object === 'storage' ? storageKeyOf(payload) : undefined
-  if (meaning.mapping.object === 'storage' && stored === undefined) return skipped('out_of_scope')
-  if (meaning.mapping.ingestPath && !settings.ingest_path.some((one) => resource === one))
-    return skipped('outside_ingest_path')
+  const stored = listed?.mapping.object === 'storage' ? storageKeyOf(payload) : undefined
+  const unstored = listed?.mapping.object === 'storage' && stored === undefined
+  const outside = listed?.mapping.ingestPath && !settings.ingest_path.some((one) => resource === one)
+  const out = listed === undefined || unstored || outside === true
+  if (out && !raw.matched) return skipped(outside ? 'outside_ingest_path' : 'out_of_scope')
+  const meaning = out ? keptByRule(payload) : listed
+  const last = lastSegment(meaning.native)
   const at = (name: string) => {
-    const given = top[name]
-    return typeof given === 'string' ? given.replace(BIGQUERY_UTC, 'Z') : given
+    const given = top.at(name)
+    return typeof given === 'string' && given.endsWith(BIGQUERY_UTC) ? `${given.slice(0, -4)}Z` : given
   }
   const stamped = timeOf(raw, at('timestamp'))
   const time = stamped?.fallback === false ? stamped : timeOf(raw, at('receivetimestamp'))
   if (time === undefined) return rejected('bad_time', 'timestamp is missing or not RFC 3339')
   const cuts: Cuts = []
-  const caller = googleCaller(payload, meaning.platform || /(%2f|\/)system_event$/i.test(log), cuts)
-  const operation = fold(top['operation'])
+  const caller = googleCaller(payload, meaning.platform || isSystemLog(log), cuts)
+  const operation = fold(top.at('operation'))
   const result = signInResult(last, resultOf(meaning.status, operation, cuts))
   const told = googleTold(meaning.mapping, last, payload, cuts)
   const mapping = /iampolicy$|iampermissions$/.test(last) ? objectBy(resource, told.mapping) : told.mapping
-  const insertId = string(top['insertid'])
-  const split = fold(top['split'])
+  const insertId = string(top.at('insertid'))
+  const split = fold(top.at('split'))
   const identity =
     insertId === undefined
       ? sha256(canonical(value) ?? raw.bytes)
-      : [insertId, scalar(split['uid']), scalar(split['index'])].join('')
-  const longRunning = string(operation['id'])
-  const context = string(request['callerprovidedcontext']) ?? contextIn(payload)
+      : [insertId, scalar(split.at('uid')), scalar(split.at('index'))].join('')
+  const longRunning = string(operation.at('id'))
+  const context = string(request.at('callerprovidedcontext')) ?? contextIn(payload)
   return assemble(
     value,
     raw,
@@ -291,10 +312,11 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
       version: undefined,
       nativeId: insertId,
       requestId: longRunning,
-      correlationId: top['trace'],
+      correlationId: top.at('trace'),
       time,
       submitted: at('receivetimestamp'),
       warnings: [
+        out && 'rule_match',
         !meaning.listed && 'unknown_operation',
         !caller.known && 'unknown_identity_shape',
         insertId === undefined && 'id_fallback',
@@ -308,7 +330,8 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
         target: targetOf(
           {
             resource,
-            region: list(fold(payload['resourcelocation'])['currentlocations'])[0] ?? labels['location'],
+            region:
+              list(fold(payload.at('resourcelocation')).at('currentlocations'))[0] ?? labels.at('location'),
             labels,
           },
           mapping,
@@ -326,10 +349,10 @@ const normalize: Format['normalize'] = (value, raw, settings) => {
 }
 
 /** What the caller said about an external key, at its newer place. */
-const contextIn = (payload: Json): string | undefined =>
+const contextIn = (payload: Members): string | undefined =>
   [dig(payload, 'metadata', 'entries')]
     .flat()
-    .map((one) => string(fold(one)['callerprovidedcontext']))
+    .map((one) => string(fold(one).at('callerprovidedcontext')))
     .find((one) => one !== undefined)
 
 const withContext = (

@@ -1,4 +1,5 @@
 /** The log formats, by name. The format is detected for each record. */
+import type { Provider } from '../model/event.ts'
 import { azureActivity } from './azure-activity.ts'
 import { cloudtrail } from './cloudtrail.ts'
 import { entra } from './entra.ts'
@@ -16,6 +17,9 @@ export const formats = {
 } satisfies Record<string, Format>
 
 export type FormatName = keyof typeof formats
+
+export const providerOf = (name: FormatName): Provider =>
+  name === 'cloudtrail' ? 'aws' : name === 'gcp_audit' ? 'gcp' : 'azure'
 export const formatNames = Object.keys(formats) as FormatName[]
 
 export const isFormatName = (name: string): name is FormatName => Object.hasOwn(formats, name)

@@ -22,6 +22,9 @@ export const as = (operation: Operation, object: ObjectType, extra: Extra = {}):
   ...extra,
 })
 
+/** Of a record that is kept because a rule matched it: what it means for keys nobody says. */
+export const byRule: Mapping = as('unknown', 'other')
+
 export const categoryOf = (mapping: Mapping): OperationCategory =>
   mapping.category ?? operations[mapping.operation][0]
 

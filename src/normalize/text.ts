@@ -85,9 +85,19 @@ const digits = (text: string, at: number): number =>
   (text.charCodeAt(at) - 0x30) * 10 + text.charCodeAt(at + 1) - 0x30
 const DIGITS = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
 
-/** `2026-03-02T09:00:00Z`, the form most records have, without a regular expression. */
+const FRACTION = 20
+const MAX_FRACTION_DIGITS = 9
+
+/** `2026-03-02T09:00:00Z`, also with a fraction: the forms most records have, without a regular expression. */
 const isPlainUtc = (text: string): boolean => {
-  if (text.length !== 20 || text.charCodeAt(19) !== 0x5a || text.charCodeAt(10) !== 0x54) return false
+  const last = text.length - 1
+  if (last < 19 || text.charCodeAt(last) !== 0x5a || text.charCodeAt(10) !== 0x54) return false
+  if (last > 19) {
+    if (last === FRACTION || last > FRACTION + MAX_FRACTION_DIGITS || text.charCodeAt(19) !== 0x2e)
+      return false
+    for (let at = FRACTION; at < last; at++)
+      if (text.charCodeAt(at) < 0x30 || text.charCodeAt(at) > 0x39) return false
+  }
   if (
     text.charCodeAt(4) !== 0x2d ||
     text.charCodeAt(7) !== 0x2d ||

@@ -5,13 +5,13 @@
 import type { KeyEvent } from '../model/event.ts'
 import { type ControlReason, type RejectReason, rejectReasons, type SkipReason } from '../model/outcome.ts'
 import { open } from '../normalize/envelopes.ts'
-import type { NormalizeSettings, RawRecord } from '../normalize/format.ts'
+import type { RawRecord } from '../normalize/format.ts'
 import type { FormatName } from '../normalize/index.ts'
 import { inspect, parse } from '../normalize/json.ts'
 import { Scanner } from '../normalize/scanner.ts'
 import { splitter } from '../normalize/splitter.ts'
 import { countUp } from './count.ts'
-import { recordNormalizer } from './normalize-record.ts'
+import { type RecordSettings, recordNormalizer } from './normalize-record.ts'
 import { orderOf } from './order.ts'
 import type { Begin, ReadSoFar } from './ports.ts'
 
@@ -42,7 +42,7 @@ export interface IntakeOptions {
   readonly transport: KeyEvent['ingest']['transport']
   readonly place: string
   readonly received: () => string
-  readonly settings: NormalizeSettings
+  readonly settings: RecordSettings
   /** Force one format; absent = detect it for each record. */
   readonly format?: FormatName | undefined
   /** Where a place that was read before is read on. */
@@ -157,7 +157,7 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
     scanner: Scanner,
     time: string | undefined,
   ): boolean => {
-    const seen = options.strict ? undefined : normalizer.glance(bytes, scanner)
+    const seen = options.strict ? undefined : normalizer.glance(bytes, scanner, start)
     if (seen === undefined || end - start > MAX_RECORD_BYTES) return false
     tally.isJson = true
     if (seen.kind === 'skipped') skip('out_of_scope')

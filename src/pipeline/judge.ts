@@ -28,9 +28,12 @@ export interface JudgeTally {
 
 export interface Judge {
   accept(kept: Kept): void
-  finish(): void
+  /** @param until milliseconds since 1970: terms that end later are not over; the last event unless said */
+  finish(until?: number): void
   readonly tally: JudgeTally
   readonly engine: Engine
+  /** Groups forgotten because there were too many at a time. */
+  readonly forgotten: number
 }
 
 /** Groups that fell silent are forgotten after as many events. */
@@ -119,12 +122,18 @@ export const judge = (
       signIns.fold(event, at)
       count(event)
       detecting.tick(at, state.due(at))
-      for (const plan of detecting.match(event, at)) detecting.fold(plan)
+      for (const plan of detecting.match(event, at, value)) detecting.fold(plan)
       if (++judged % SWEEP_EVENTS === 0) state.sweep(at)
       onEvent(event, at)
     },
-    finish: () => detecting.tick(Number.POSITIVE_INFINITY, state.due(Number.POSITIVE_INFINITY)),
+    finish(until = tally.last === undefined ? 0 : Date.parse(tally.last)) {
+      detecting.context.clock = until
+      detecting.tick(Number.POSITIVE_INFINITY, state.due(Number.POSITIVE_INFINITY))
+    },
     tally,
     engine: detecting,
+    get forgotten() {
+      return state.forgotten
+    },
   }
 }

@@ -11,6 +11,16 @@ import type { Alert } from '../model/alert.ts'
 import { messageOf } from '../model/error.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { printable, sha256 } from '../normalize/text.ts'
+import {
+  COVERAGE,
+  type Coverage,
+  type FeedBeat,
+  judgeSilence,
+  LAST_EVENTS,
+  type LastEvents,
+  listen,
+  noCoverage,
+} from './coverage.ts'
 import type { Journal, ListChange, ValueChange } from './ports.ts'
 import { sessions } from './sessions.ts'
 import { CachedState } from './state-cache.ts'
@@ -60,6 +70,8 @@ export interface Entry {
   readonly event: KeyEvent
   /** Time of the event, milliseconds since 1970. */
   readonly at: number
+  /** The record as its provider wrote it, parsed; needed when the engine reads it. */
+  readonly raw?: unknown
 }
 
 export interface Heartbeat {
@@ -67,6 +79,8 @@ export interface Heartbeat {
   readonly at: number
   /** Feeds whose sources have nothing unread. */
   readonly caughtUp: readonly string[]
+  /** What every feed did; absent in older journals. */
+  readonly feeds?: Readonly<Record<string, FeedBeat>>
 }
 
 export interface Disabled {
@@ -151,6 +165,11 @@ export const judging = (
   const marks = () => (state.get(MARKS) ?? {}) as Marks // only these are kept under this key
   const watermarkOf = (all: Marks) => Math.min(Number.POSITIVE_INFINITY, ...Object.values(all))
 
+  /** A copy: what is in the state changes by `put` alone. */
+  const coverage = () => structuredClone((state.get(COVERAGE) ?? noCoverage()) as Coverage) // only this is kept under this key
+
+  const lastEvents = () => (state.get(LAST_EVENTS) ?? {}) as LastEvents // likewise
+
   const keepHistories = () => {
     const kept: Histories = { ...(state.get(HISTORIES) as Histories | undefined) } // only these are kept under this key
     for (const [id, { needMs, haveMs }] of detecting.context.histories)
@@ -176,11 +195,13 @@ export const judging = (
       const due = journal.due(newest - MIN_LATENESS_MS)
       due.catch(() => {}) // awaited below, unless the journal fails before that
       state.wants.value(MARKS)
+      state.wants.value(COVERAGE)
+      state.wants.value(LAST_EVENTS)
       for (const { event } of entries) signIns.needs(event, state.wants)
       await fetchMissing()
       for (const { event, at } of entries) signIns.fold(event, at)
-      const plans: (readonly Plan[])[] = entries.map(({ event, at }) => {
-        const found = detecting.match(event, at)
+      const plans: (readonly Plan[])[] = entries.map(({ event, at, raw }) => {
+        const found = detecting.match(event, at, raw)
         for (const plan of found) plan.needs(state.wants)
         return found
       })
@@ -201,8 +222,20 @@ export const judging = (
         for (const plan of plans[index] ?? []) detecting.fold(plan)
       })
       state.put(MARKS, all, FOR_EVER)
+      const last = { ...lastEvents() }
+      for (const { feed, event } of entries)
+        last[feed] = {
+          id: event.event_id,
+          provider: event.source.provider,
+          account: event.target.account ?? event.actor.account ?? '',
+        }
+      state.put(LAST_EVENTS, last, FOR_EVER)
+      const known = coverage()
+      if (listen(known, alerts)) state.put(COVERAGE, known, FOR_EVER)
     },
-    async tick({ at, caughtUp }) {
+    async tick({ at, caughtUp, feeds }) {
+      state.wants.value(COVERAGE)
+      state.wants.value(LAST_EVENTS)
       state.wants.value(MARKS)
       state.wants.value(HISTORIES)
       await fetchMissing()
@@ -211,6 +244,14 @@ export const judging = (
       state.put(MARKS, all, FOR_EVER)
       const watermark = watermarkOf(all)
       keepHistories()
+      if (feeds !== undefined) {
+        const known = coverage()
+        alerts.push(...judgeSilence(known, at, feeds, lastEvents()))
+        state.put(COVERAGE, known, FOR_EVER)
+      }
+      for (const id of detecting.context.full)
+        onNotice(`detector ${id}: a group had more events than are held, it has no verdict on them`)
+      detecting.context.full.clear()
       if (!Number.isFinite(watermark)) return undefined
       state.loadTimed(await journal.due(watermark))
       pass(watermark)

@@ -182,7 +182,8 @@ export const liveJudge = (
           countUp(batch.counters, `duplicate|${feed}`)
           continue
         }
-        const result = normalize(parse(raw.bytes.toString('utf8')), {
+        const value = parse(raw.bytes.toString('utf8'))
+        const result = normalize(value, {
           ...raw,
           sha256: whole,
           eventId: kept.order.slice(-32),
@@ -204,7 +205,12 @@ export const liveJudge = (
         seen.set(identity.id, { digest: identity.digest, bytes: raw.bytes })
         ids.push({ id: identity.id, digest: identity.digest })
         raws.push(raw.bytes)
-        entries.push({ feed, event, at: Date.parse(event.time.event) })
+        entries.push({
+          feed,
+          event,
+          at: Date.parse(event.time.event),
+          raw: core.engine.readsRaw ? value : undefined,
+        })
         countUp(batch.counters, `kept|${feed}`)
       }
 

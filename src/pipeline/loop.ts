@@ -4,11 +4,13 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '../model/error.ts'
-import type { NormalizeSettings } from '../normalize/format.ts'
 import type { FormatName } from '../normalize/index.ts'
+import { printable } from '../normalize/text.ts'
 import { countUp } from './count.ts'
+import type { FeedBeat } from './coverage.ts'
 import { type Intake, intake } from './intake.ts'
 import { type Batch, emptyBatch, type LiveJudge, rejectionOf } from './live-judge.ts'
+import type { RecordSettings } from './normalize-record.ts'
 import type { Commit, Journal, Piece, Position, Source } from './ports.ts'
 import { turns } from './turns.ts'
 
@@ -16,7 +18,7 @@ export interface LoopOptions {
   readonly sources: readonly Source[]
   readonly journal: Journal
   readonly judge: LiveJudge
-  readonly settings: NormalizeSettings
+  readonly settings: RecordSettings
   readonly format?: FormatName | undefined
   /** Bytes that sinks may be behind before reading stops. */
   readonly budget: number
@@ -33,6 +35,8 @@ const COMMIT_MS = 200
 const COMMIT_EVENTS = 1000
 const COMMIT_BYTES = 2 * 1024 * 1024
 const TICK_MS = 10_000
+/** Characters of a source's trouble that a tick holds. */
+const MAX_TROUBLE = 512
 const BACKLOG_MS = 1000
 const TRIM_MS = 60_000
 /** Full batches that wait to be judged before reading pauses. */
@@ -44,6 +48,9 @@ const IN_FLIGHT = 2
 export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promise<void> => {
   const { sources, journal, judge, settings, budget, clock, acts, onNotice, onCommit } = options
   const caughtUp = new Set<string>()
+  /** When a feed brought its last record, and why it brings none. */
+  const heard = new Map<string, number>()
+  const troubles = new Map<string, string>()
   const oneByOne = turns()
   const writing = new Set<Promise<void>>()
   const failed = new AbortController()
@@ -96,7 +103,15 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
     if (waiting.size > READ_AHEAD) await Promise.race(waiting)
   }
 
-  const tick = () => oneByOne(async () => write(await judge.tick({ at: clock(), caughtUp: [...caughtUp] })))
+  const beatOf = (feed: string): FeedBeat => {
+    const [at, trouble] = [heard.get(feed), troubles.get(feed)]
+    return { ...(at !== undefined && { heard: at }), ...(trouble !== undefined && { trouble }) }
+  }
+  const tick = () =>
+    oneByOne(async () => {
+      const feeds = Object.fromEntries(sources.map(({ feed_id }) => [feed_id, beatOf(feed_id)]))
+      await write(await judge.tick({ at: clock(), caughtUp: [...caughtUp], feeds }))
+    })
 
   /** Sinks that are behind by the whole budget stop the reading; nothing is dropped to make room. */
   let holding = false
@@ -147,10 +162,12 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
       if (piece === 'idle') {
         await flush()
         readers.clear()
+        troubles.delete(feed_id)
         caughtUp.add(feed_id)
         return
       }
       caughtUp.delete(feed_id)
+      if (piece.trouble !== undefined) troubles.set(feed_id, printable(piece.trouble).slice(0, MAX_TROUBLE))
       await room()
       now = new Date(clock()).toISOString()
       if (batch.pieces++ === 0) began = clock()
@@ -168,6 +185,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
       }
       const soFar = one.reader.soFar
       const read = soFar.number + soFar.since
+      if (read > one.read) heard.set(feed_id, clock())
       if (read > one.read)
         batch.counters.set(
           `received|${feed_id}`,

@@ -1,4 +1,5 @@
 /** One parsed record becomes one outcome: format, normalizer, enrichment. The same in intake and when judged. */
+import type { RawRules } from '../detect/raw-rules.ts'
 import { assurance } from '../enrich/assurance.ts'
 import { criticalityOf } from '../enrich/criticality.ts'
 import { holdsAt } from '../enrich/effective.ts'
@@ -14,13 +15,18 @@ import {
   type RawRecord,
   rejected,
 } from '../normalize/format.ts'
-import { type FormatName, formats } from '../normalize/index.ts'
+import { type FormatName, formatNames, formats, providerOf } from '../normalize/index.ts'
 import type { Scanner } from '../normalize/scanner.ts'
 
 export interface RecordNormalizer {
   (value: unknown, raw: RawRecord): Normalized
   /** What the bytes alone tell, if they tell enough. */
-  glance(bytes: Buffer, scanner: Scanner): Glance | undefined
+  glance(bytes: Buffer, scanner: Scanner, start: number): Glance | undefined
+}
+
+export interface RecordSettings extends NormalizeSettings {
+  /** Rules on raw records: what one of them matches is kept, whatever its scope. */
+  readonly rules?: RawRules | undefined
 }
 
 /**
@@ -28,12 +34,15 @@ export interface RecordNormalizer {
  * @param known what the operator knows about keys, callers and accounts @param locate where addresses are
  */
 export const recordNormalizer = (
-  settings: NormalizeSettings,
+  settings: RecordSettings,
   forced: FormatName | undefined,
   known: Knowledge = noKnowledge,
   locate: Locate = nowhere,
 ): RecordNormalizer => {
-  const candidates: readonly Format[] = forced === undefined ? Object.values(formats) : [formats[forced]]
+  const candidates = (forced === undefined ? formatNames : [forced]).map((name) => ({
+    ...formats[name],
+    provider: providerOf(name),
+  }))
   const labelsOf = labeler(known)
   const isAssured = assurance(known.trusted_identity_providers)
   /** What carried our feed then, is known when the time of the event is. */
@@ -49,7 +58,9 @@ export const recordNormalizer = (
   const normalize = (value: unknown, raw: RawRecord): Normalized => {
     const format = candidates.find((one) => one.recognizes(value))
     if (format === undefined) return rejected('unknown_format', 'no known log format')
-    const result = atItsTime(format, value, raw)
+    const plain = atItsTime(format, value, raw)
+    const matched = plain.kind === 'skipped' && settings.rules?.matches(format.provider, value)
+    const result = matched ? format.normalize(value, { ...raw, matched }, settings) : plain
     if (result.kind !== 'event') return result
     const { event } = result
     const labels = labelsOf(event)
@@ -62,9 +73,12 @@ export const recordNormalizer = (
     event.criticality = criticalityOf(event, event.criticality)
     return result
   }
-  const glance = (bytes: Buffer, scanner: Scanner): Glance | undefined => {
+  const mayMatch = (bytes: Buffer, { source, name, end }: Scanner, start: number): boolean =>
+    settings.rules?.mayMatch(source.text(bytes), name.text(bytes), bytes, start, end) ?? false
+  const glance: RecordNormalizer['glance'] = (bytes, scanner, start) => {
     for (const one of candidates) {
       const seen = one.glance(bytes, scanner)
+      if (seen?.kind === 'skipped' && mayMatch(bytes, scanner, start)) return undefined
       if (seen !== undefined) return seen
     }
     return undefined

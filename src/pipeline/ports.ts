@@ -19,6 +19,8 @@ export interface Piece {
   readonly begins?: Begin
   /** None: all that is there for now has been handed over. */
   readonly bytes: Buffer
+  /** Why nothing can be read now; `idle` says that it is over. */
+  readonly trouble?: string
   /** Nothing more belongs to the place. */
   readonly ends: boolean
   /** @param read how far the records of the place are complete @returns what to keep, if anything */

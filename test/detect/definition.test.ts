@@ -53,12 +53,24 @@ const mistakes: readonly (readonly [name: string, text: string, expected: RegExp
     /unknown name "verison"/,
   ],
   [
-    'another log source',
-    rule('  a: { eventName: Decrypt }\n  condition: a').replace(
-      'keytrail, category: key_usage',
-      'aws, service: cloudtrail',
-    ),
-    /^3:1 this version reads/,
+    'an aggregation of the old kind',
+    rule('  a: { operation: decrypt }\n  condition: a | count() > 5'),
+    /^6:3 aggregation behind "\|" is no part of Sigma any more/,
+  ],
+  [
+    'an expression that cannot be linear in time',
+    rule('  a: { "operation_native|re": "(a)\\\\1" }\n  condition: a'),
+    /^5:8 regular expression: /,
+  ],
+  [
+    'a network that is none',
+    rule('  a: { "network.source_ip|cidr": 192.0.2.0/33 }\n  condition: a'),
+    /is no network/,
+  ],
+  [
+    'modifiers that contradict',
+    rule('  a: { "operation|re|contains": x }\n  condition: a'),
+    /contradict each other/,
   ],
   [
     'a duplicate key',

@@ -1,5 +1,5 @@
 /** S3 and SQS keep the contract of sources, on moto. */
-import { afterAll, beforeAll, describe } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { sourceOf } from '../../src/commands/sources.ts'
 import { sourceConfig } from '../../src/model/sources.ts'
 import { sourceContract } from '../contract/source.ts'
@@ -36,5 +36,27 @@ describe.skipIf(motoMissing !== undefined)('on moto', () => {
         },
       }
     },
+  })
+
+  test('a queue that cannot be asked is not caught up, and says why', async () => {
+    const trail = await makeTrail(moto)
+    moto.behave = ({ target }) =>
+      target === 'AmazonSQS.ReceiveMessage'
+        ? sqsError(403, 'AccessDeniedException', 'not allowed')
+        : undefined
+    const stop = new AbortController()
+    const seen: (string | undefined)[] = []
+    const source = sourceOf('logs', sourceConfig.parse(trail.config), { follow: true, onNotice: () => {} })
+    await source.read(
+      () => undefined,
+      async (piece) => {
+        seen.push(piece === 'idle' ? 'idle' : piece.trouble)
+        stop.abort()
+      },
+      stop.signal,
+      async () => undefined,
+    )
+    await source.close?.()
+    expect(seen).toEqual([expect.stringContaining('the permission sqs:ReceiveMessage on')])
   })
 })

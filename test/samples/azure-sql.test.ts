@@ -131,9 +131,6 @@ describe.skipIf(!hasDesign)('the table of the document', () => {
 const missing: readonly string[] = [
   'chain-delete-purge',
   'coverage-gap',
-  'database-access-lost',
-  'database-duties-merged',
-  'database-rotation-not-applied',
   'policy-self-grant',
   'policy-then-use',
   'recon-firewall-denied',

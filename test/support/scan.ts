@@ -4,6 +4,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { loadDetectors } from '../../src/config/detectors.ts'
+import type { Detector } from '../../src/detect/definition.ts'
+import { rawRules } from '../../src/detect/raw-rules.ts'
 import { sorter } from '../../src/journal/sorted-runs.ts'
 import type { Alert } from '../../src/model/alert.ts'
 import { defaultConfig } from '../../src/model/config.ts'
@@ -86,7 +88,7 @@ export interface PipelineResult {
   readonly alerts: Alert[]
 }
 
-const detectors = loadDetectors([], true).detectors
+const ownDetectors = loadDetectors([], true).detectors
 
 /** A record alone through the whole scan: format detected, kept, and mapped as its normalizer says. @returns `event` */
 export const mappedByScan = (
@@ -129,12 +131,14 @@ export const scanBytes = (
     readonly strict?: boolean
     readonly config?: Partial<NormalizeSettings>
     readonly known?: Knowledge
+    readonly detectors?: readonly Detector[]
   } = {},
 ): PipelineResult => {
   const folder = mkdtempSync(join(tmpdir(), 'keytrail-test-'))
   try {
     const sorted = sorter(() => folder, 'run', options.runBytes)
-    const settings = { ...defaultConfig, ...options.config }
+    const detectors = options.detectors ?? ownDetectors
+    const settings = { ...defaultConfig, ...options.config, rules: rawRules(detectors) }
     const tallies = places.map(({ path, bytes }) => {
       const reader = intake(
         {

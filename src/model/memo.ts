@@ -14,3 +14,11 @@ export const memo = <K, V>(make: (of: K) => V, limit: number): ((of: K) => V) =>
     return value
   }
 }
+
+const MAX_CHARS = 512
+
+/** The same for texts from outside: long ones are not remembered. */
+export const memoText = <V>(make: (of: string) => V, limit: number): ((of: string) => V) => {
+  const remembered = memo(make, limit)
+  return (of) => (of.length > MAX_CHARS ? make(of) : remembered(of))
+}
