@@ -260,7 +260,9 @@ export const sourceContract = (name: string, { make, rereads = false }: SourceCo
   const allSettled = (place: Place) =>
     eventually('all is acknowledged', async () => ((await place.unsettled?.()) ?? 0) === 0)
 
-  describe(`the source ${name}`, { timeout: 600_000 }, () => {
+  describe(`the source ${name}`, {
+    timeout: 600_000 + crashes * 10_000 + (backlogBytes / MIB) * 3000,
+  }, () => {
     test('asks where to start', async () => {
       const { place } = await setUp()
       expect(sourceConfig.safeParse(place.config).error).toBeUndefined()

@@ -58,7 +58,7 @@ const ledger = (one: Service) => {
   }
 }
 
-describe.skipIf(motoMissing !== undefined)('S3 and SQS', { timeout: 600_000 }, () => {
+describe.skipIf(motoMissing !== undefined)('S3 and SQS', { timeout: 600_000 + kills * 30_000 }, () => {
   let moto: Moto
   const services: Service[] = []
   const stops: ((signal: NodeJS.Signals) => void)[] = []
