@@ -1,12 +1,12 @@
 /**
  * `node bench/clouds.ts [scale] [rounds]`: Azure and Google records against a bare `JSON.parse` loop over the same files, on one
  * pinned core, in interleaved rounds; medians with start-up, of wall time and (for a machine that is
- * not idle) of processor time. First the outputs are compared: how many records
+ * not idle) of processor time; `start` does the same with no files. First the outputs are compared: how many records
  * are kept, and a digest over time, operation, address and id of each.
  */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { loadavg, cpus as processors, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { KeyEvent } from '../src/model/event.ts'
@@ -67,7 +67,14 @@ try {
       '--workers',
       '1',
     ]
-    const jobs = { parse: [other, 'parse', logs], read: [other, 'read', logs], scan }
+    const none = join(work, 'none')
+    mkdirSync(none, { recursive: true })
+    const jobs = {
+      start: [other, 'parse', none],
+      parse: [other, 'parse', logs],
+      read: [other, 'read', logs],
+      scan,
+    }
 
     run([other, 'lines', logs, lines])
     const { records } = JSON.parse(run([...scan, '--events', events]).printed) as {
@@ -80,9 +87,9 @@ try {
     if (digest(linesOf(events).map(fields)) !== digest(expected))
       throw new Error(`${form}: the outputs differ`)
 
-    const names = ['parse', 'read', 'scan'] as const
-    const walls: Record<keyof typeof jobs, number[]> = { parse: [], read: [], scan: [] }
-    const cpus: Record<keyof typeof jobs, number[]> = { parse: [], read: [], scan: [] }
+    const names = ['start', 'parse', 'read', 'scan'] as const
+    const walls: Record<keyof typeof jobs, number[]> = { start: [], parse: [], read: [], scan: [] }
+    const cpus: Record<keyof typeof jobs, number[]> = { start: [], parse: [], read: [], scan: [] }
     const before = loadavg()[0] ?? 0
     for (let round = 0; round < rounds; round++)
       for (const job of names) {
@@ -91,13 +98,15 @@ try {
         cpus[job].push(cpu)
       }
     const medians = (all: typeof walls) => ({
+      start: median(all.start),
       parse: median(all.parse),
       read: median(all.read),
       scan: median(all.scan),
     })
-    const ratios = ({ parse, read, scan }: ReturnType<typeof medians>) => ({
+    const ratios = ({ start, parse, read, scan }: ReturnType<typeof medians>) => ({
       read: Number((parse / read).toFixed(3)),
       scan: Number((parse / scan).toFixed(3)),
+      'read without start-up': Number(((parse - start) / (read - start)).toFixed(3)),
     })
     const [wall, cpu] = [medians(walls), medians(cpus)]
     const result = {

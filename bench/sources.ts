@@ -8,9 +8,11 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { gunzipSync } from 'node:zlib'
+import { gunzipSync, gzipSync } from 'node:zlib'
 import { Store } from '../src/journal/store.ts'
 import { startKafka } from '../test/standins/kafka.ts'
+import { startMoto } from '../test/standins/moto.ts'
+import { awsEnv, makeTrail } from '../test/support/trail-bucket.ts'
 import { generate } from './generate.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -49,6 +51,14 @@ const sources: Readonly<Record<string, (records: readonly string[]) => Promise<P
       start: 'earliest',
     }
     return { config, stop: () => broker.stop() }
+  },
+  async s3(records) {
+    Object.assign(process.env, awsEnv)
+    const moto = await startMoto()
+    const trail = await makeTrail(moto, { visibility: 120 })
+    for (let at = 0; at < records.length; at += 500)
+      await trail.put(trail.key(), gzipSync(`{"Records":[${records.slice(at, at + 500).join()}]}`))
+    return { config: trail.config, stop: () => moto.close() }
   },
 }
 

@@ -12,20 +12,27 @@ export const rangesOf = async (admin: Admin, topic: string): Promise<ReadonlyMap
     ]),
   )
 
-/** Finds where partitions begin that this process has not read before. */
+/**
+ * Finds where partitions begin that this process has not read before.
+ * @param known position in the journal
+ * @param isRead whether this process reads a partition already
+ */
 export const begin = async (
   admin: Admin,
   { topic, group, start }: { readonly topic: string; readonly group: string; readonly start: string },
   fresh: readonly Partition[],
   ranges: ReadonlyMap<number, Range>,
   known: (place: string) => Position | undefined,
+  isRead: (place: string) => boolean,
 ): Promise<void> => {
   const [found] = await admin.fetchOffsets({ groupId: group, topics: [topic] })
   const committed = new Map(found?.partitions.map(({ partition, offset }) => [partition, BigInt(offset)]))
   const time = Date.parse(start)
   const times = Number.isNaN(time) ? [] : await admin.fetchTopicOffsetsByTimestamp(topic, time)
   const atTime = new Map(times.map(({ partition, offset }) => [partition, BigInt(offset)]))
-  const added = [...ranges.keys()].some((number) => known(`${topic}/${number}`) !== undefined)
+  const added = [...ranges.keys()]
+    .map((number) => `${topic}/${number}`)
+    .some((keep) => known(keep) !== undefined || isRead(keep))
   for (const one of fresh) {
     const range = ranges.get(one.number)
     if (range === undefined) continue

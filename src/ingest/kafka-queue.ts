@@ -15,8 +15,8 @@ export interface ParcelQueue {
   run(): Promise<void>
 }
 
-/** Eight fetches of a full partition: enough to read while a batch is judged. */
-const MAX_BYTES = 8 * 1024 * 1024
+/** Four fetches of a full partition: enough to read while a batch is judged. */
+const MAX_BYTES = 4 * 1024 * 1024
 
 /** Of a message beside its own bytes, in memory: measured, about. */
 const MESSAGE_BYTES = 600

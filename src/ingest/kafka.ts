@@ -139,20 +139,22 @@ export const kafkaSource = (options: KafkaOptions): Source => {
         if (mine.length === 0) continue
         const ranges = await rangesOf(admin, topic)
         const fresh = mine.filter(({ next }) => next === undefined)
-        if (fresh.length > 0) await begin(admin, { topic, group, start: options.start }, fresh, ranges, known)
+        const isRead = (keep: string) => partitions.get(keep)?.next !== undefined
+        if (fresh.length > 0)
+          await begin(admin, { topic, group, start: options.start }, fresh, ranges, known, isRead)
         for (const one of mine) {
           const range = ranges.get(one.number)
           if (range !== undefined) examine(one, range)
         }
       }
       const all = [...assigned.values()]
-      const isRead = (one: Partition, end = one.high) =>
+      const hasAll = (one: Partition, end = one.high) =>
         one.placed && one.next !== undefined && one.next >= end
-      if (isSearching) for (const one of all) if (isRead(one)) clear(one, true)
+      if (isSearching) for (const one of all) if (hasAll(one)) clear(one, true)
       flow()
       if (!queue.empty) return
-      if (all.length > 0 && all.every((one) => one.stopped === undefined && isRead(one))) queue.put('idle')
-      if (options.follow || !all.every((one) => one.stopped !== undefined || isRead(one, one.until))) return
+      if (all.length > 0 && all.every((one) => one.stopped === undefined && hasAll(one))) queue.put('idle')
+      if (options.follow || !all.every((one) => one.stopped !== undefined || hasAll(one, one.until))) return
       while (!queue.empty && !stop.aborted) await sleep(10)
       done.abort()
     }
@@ -242,14 +244,13 @@ export const kafkaSource = (options: KafkaOptions): Source => {
           await during(look().then(commit).catch(trouble))
           await during(Promise.race([rang, sleep(LOOK_MS, undefined, { signal: stop })]))
         }
-        if (stop.aborted) return
-        session = undefined
-        await hangUp(own.consumer, own.admin)
       } catch (cause) {
-        if (stop.aborted) return // what was taken will still be settled
-        session = undefined
-        await hangUp(own.consumer, own.admin)
-        throw cause
+        if (!stop.aborted) throw cause
+      } finally {
+        if (!stop.aborted) {
+          session = undefined // otherwise it is closed when what was taken is settled
+          await hangUp(own.consumer, own.admin)
+        }
       }
     }
 
@@ -290,9 +291,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
     },
     async close() {
       if (session === undefined) return
-      await within(COMMIT_MS, commit()).catch((cause) =>
-        onNotice(`offsets are not acknowledged: ${messageOf(cause)}`),
-      )
+      await within(COMMIT_MS, commit()).catch((cause) => onNotice(explained(cause)))
       await hangUp(session.consumer, session.admin)
       session = undefined
     },

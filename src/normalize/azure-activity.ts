@@ -193,7 +193,7 @@ const statusesOf = ({ top, all }: View) => [
 const eventNames = /make(managed)?(database|db)(in)?accessible$/i
 
 const normalize: Format['normalize'] = (value, raw, settings) => {
-  if (!isObject(value) || !recognizes(value)) return rejected('unknown_format', 'no Azure Monitor record')
+  if (!isObject(value)) return rejected('unknown_format', 'no Azure Monitor record')
   const seen = view(value)
   const { top, all } = seen
   const time = timeOf(raw, top.at('time'), top.at('timegenerated'), top.at('eventtimestamp'))

@@ -18,7 +18,7 @@ export const timeOf = (raw: RawRecord, ...given: readonly unknown[]) => {
   return raw.envelopeTime === undefined ? undefined : { time: raw.envelopeTime, fallback: true }
 }
 
-const MAX_ADDRESSES = 10_000
+const MAX_ADDRESSES = 4000
 
 /** An address without its port; the same callers write most records. */
 const addressIn = memoText((text) => {

@@ -34,7 +34,7 @@ export const view = (record: Json): View => {
 export const operationOf = (top: Members): string | undefined =>
   string(top.at('operationnamevalue')) ?? string(top.at('operationname'))
 
-const MAX_RESOURCES = 10_000
+const MAX_RESOURCES = 4000
 
 /** One spelling of a resource. */
 const canonicalResource = memoText((written) => written.toLowerCase().replace(/\/+$/, ''), MAX_RESOURCES)

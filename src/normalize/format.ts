@@ -41,6 +41,7 @@ export type Glance =
 export interface Format {
   /** Is the value a record of this format? */
   recognizes(value: unknown): boolean
+  /** @param value one that this format recognizes */
   normalize(value: unknown, raw: RawRecord, settings: NormalizeSettings): Normalized
   /** Decides from the scanned bytes what `normalize` would; `undefined` means: parse it and see. */
   glance(bytes: Buffer, scanner: Scanner): Glance | undefined

@@ -23,7 +23,7 @@ const AGENT =
   /^service-\d+@.*gserviceaccount\.com$|@(gcp-sa-[a-z0-9-]+\.iam|cloudservices|system)\.gserviceaccount\.com$/
 const ACCOUNT = /@([a-z0-9.:-]+)\.iam\.gserviceaccount\.com$/
 
-const MAX_CALLERS = 10_000
+const MAX_CALLERS = 4000
 const subjectOf = memoText((subject) => {
   const [, kind = '', rest = ''] = /^(user|serviceAccount|serviceAgent):(.+)$/.exec(subject) ?? []
   return [kind, rest] as const

@@ -259,7 +259,7 @@ const nanos = (time: string): string => {
 const BIGQUERY_UTC = ' UTC'
 
 const normalize: Format['normalize'] = (value, raw, settings) => {
-  if (!isObject(value) || !recognizes(value)) return rejected('unknown_format', 'no entry of Cloud Logging')
+  if (!isObject(value)) return rejected('unknown_format', 'no entry of Cloud Logging')
   const top = fold(value)
   const payload = payloadOf(top)
   const log = string(top.at('logname')) ?? ''

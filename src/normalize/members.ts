@@ -25,19 +25,21 @@ const plain = (name: string): string =>
     .toLowerCase()
 
 const shapeFor = (written: readonly string[]): Shape => {
-  const spelled = new Map<string, string | readonly string[]>()
+  const spelled = new Map<string, string | string[]>()
   for (const one of written) {
     const name = plain(one)
     const before = spelled.get(name)
-    spelled.set(name, before === undefined ? one : [before, one].flat())
+    if (Array.isArray(before)) before.push(one)
+    else spelled.set(name, before === undefined ? one : [before, one])
   }
   return { written, names: [...spelled.keys()], spelled }
 }
 
 /** Shapes by their number of members. What hostile records bring beyond is forgotten, and with it the others of its size. */
 const shapes = new Map<number, Shape[]>()
-const MAX_SHAPES = 32
-const MAX_MEMBERS = 128
+const MAX_SHAPES = 16
+const MAX_MEMBERS = 64
+const MAX_NAME_CHARS = 4096
 
 const shapeOf = (from: Json): Shape => {
   const written = Object.keys(from)
@@ -49,7 +51,8 @@ const shapeOf = (from: Json): Shape => {
     if (at === count) return shape
   }
   const made = shapeFor(written)
-  if (count <= MAX_MEMBERS) shapes.set(count, [...(known.length < MAX_SHAPES ? known : []), made])
+  if (count <= MAX_MEMBERS && written.join('').length <= MAX_NAME_CHARS)
+    shapes.set(count, [...(known.length < MAX_SHAPES ? known : []), made])
   return made
 }
 

@@ -14,8 +14,6 @@ export const MAX_VALUE_BYTES = 16 * 1024 * 1024
 const MAX_LINE_BYTES = 64 * 1024
 
 export interface Listener {
-  /** Takes the value that begins here if it is known how it goes on. @returns its end, -1 when it is not taken */
-  known?(bytes: Buffer, start: number): number
   /** A whole value. The bytes are only lent: copy what must last. */
   value(bytes: Buffer, start: number, end: number, scanner: Scanner): void
   /** Something that is no value, or one over a limit; the bytes are what was held of it, lent. */
@@ -113,8 +111,6 @@ export const splitter = (listener: Listener): Splitter => {
   /** One value from `at`. @returns where to go on, or -1 when more bytes are needed. */
   const value = (bytes: Buffer, at: number): number => {
     startsAsJson ??= true
-    const taken = listener.known?.(bytes, at) ?? -1
-    if (taken >= 0) return taken
     const back = mode
     const status = scanner.scan(bytes, at, bytes.length, mode === 'top')
     switch (status) {

@@ -4,8 +4,7 @@
  */
 import type { KeyEvent } from '../model/event.ts'
 import { type ControlReason, type RejectReason, rejectReasons, type SkipReason } from '../model/outcome.ts'
-import { formsSeen } from '../normalize/alike.ts'
-import { type Opened, open } from '../normalize/envelopes.ts'
+import { open } from '../normalize/envelopes.ts'
 import type { RawRecord } from '../normalize/format.ts'
 import type { FormatName } from '../normalize/index.ts'
 import { inspect, parse } from '../normalize/json.ts'
@@ -67,9 +66,6 @@ export interface Intake {
   /** How far the records are complete. */
   readonly soFar: ReadSoFar
 }
-
-/** What a process reads is alike, whichever files it stands in. */
-const forms = formsSeen()
 
 const START: Begin = { number: 0, skip: 0 }
 
@@ -172,63 +168,8 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
     return true
   }
 
-  const feed = (envelopes: number, time: string | undefined) => {
-    /** @param own the bytes of the value @param members how many it has in them */
-    const parsed = (value: unknown, own: Buffer, members: number): Opened['kind'] => {
-      tally.isJson = true
-      const opened = open(value, own, time)
-      switch (opened.kind) {
-        case 'record':
-          record(
-            opened.value,
-            rawRecord(
-              opened.bytes,
-              opened.bytes === own ? members : membersInside(value, members, opened.bytes),
-              opened.time ?? time,
-            ),
-          )
-          break
-        case 'control':
-          tally.received--
-          countUp(tally.control, opened.reason)
-          break
-        case 'unreadable':
-          reject('bad_payload', own)
-          break
-        case 'payload':
-          payload(opened, own)
-      }
-      return opened.kind
-    }
-
-    const payload = (opened: Opened & { readonly kind: 'payload' }, own: Buffer) => {
-      if (envelopes === MAX_ENVELOPES) return reject('bad_payload', own)
-      if (!beginsAsJson(opened.bytes))
-        return reject(
-          isJsonOrBlank(opened.bytes.toString('utf8')) ? 'unknown_format' : 'broken_json',
-          opened.bytes,
-        )
-      const before = tally.received--
-      const others = sum(tally.control) + emptyContainers
-      const inner = feed(envelopes + 1, opened.time ?? time)
-      inner.push(opened.bytes)
-      inner.end()
-      if (tally.received >= before || sum(tally.control) + emptyContainers > others) return
-      if (inner.sawContainer) emptyContainers++
-      else {
-        tally.received++
-        reject('unknown_format', own)
-      }
-    }
-
-    return splitter({
-      known(bytes, start) {
-        const read = forms.read(bytes, start)
-        if (read === undefined) return -1
-        tally.received++
-        parsed(read.value, bytes.subarray(start, read.end), read.members)
-        return read.end
-      },
+  const feed = (envelopes: number, time: string | undefined) =>
+    splitter({
       value(bytes, start, end, scanner) {
         tally.received++
         if (decided(bytes, start, end, scanner, time)) return
@@ -239,9 +180,43 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
         } catch {
           return reject('broken_json', own)
         }
-        const { members, source } = scanner
-        const kind = parsed(value, own, members)
-        if (kind === 'record' && source.start === 0) forms.learn(own, value, members) // else its bytes decide
+        tally.isJson = true
+        const opened = open(value, own, time)
+        switch (opened.kind) {
+          case 'record':
+            return record(
+              opened.value,
+              rawRecord(
+                opened.bytes,
+                opened.bytes === own ? scanner.members : membersInside(value, scanner.members, opened.bytes),
+                opened.time ?? time,
+              ),
+            )
+          case 'control':
+            tally.received--
+            return void countUp(tally.control, opened.reason)
+          case 'unreadable':
+            return reject('bad_payload', own)
+          case 'payload': {
+            if (envelopes === MAX_ENVELOPES) return reject('bad_payload', own)
+            if (!beginsAsJson(opened.bytes))
+              return reject(
+                isJsonOrBlank(opened.bytes.toString('utf8')) ? 'unknown_format' : 'broken_json',
+                opened.bytes,
+              )
+            const before = tally.received--
+            const others = sum(tally.control) + emptyContainers
+            const inner = feed(envelopes + 1, opened.time ?? time)
+            inner.push(opened.bytes)
+            inner.end()
+            if (tally.received >= before || sum(tally.control) + emptyContainers > others) return
+            if (inner.sawContainer) emptyContainers++
+            else {
+              tally.received++
+              reject('unknown_format', own)
+            }
+          }
+        }
       },
       broken(reason, bytes) {
         tally.received++
@@ -249,7 +224,6 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
       },
       ...(envelopes === 0 && { boundary }),
     })
-  }
 
   let complete = { offset: 0, number: begins.number }
   const boundary = (offset: number) => {

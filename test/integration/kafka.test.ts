@@ -144,6 +144,26 @@ describe.skipIf(noKafka !== undefined)(`Kafka${noKafka ? `: ${noKafka}` : ''}`, 
     expect(next.texts()).toEqual(['{"late":0}'])
   })
 
+  test('a partition that is added while it reads the latest is read from its beginning', async () => {
+    const topic = await broker.topic()
+    const group = newGroup()
+    await send(topic, 0, numbered(0, 3))
+    const one = read(topic, { group, start: 'latest' })
+    await eventually('nothing is unread', () => one.idle() > 0)
+    await withAdmin((admin) => admin.createPartitions({ topicPartitions: [{ topic, count: 2 }] }))
+    const fresh = await broker.producer() // one that knows the first partition alone drops the message silently
+    await fresh.send({ topic, messages: [{ partition: 1, value: '{"late":0}' }] })
+    const other = broker.kafka.consumer({ groupId: group, sessionTimeout: 6000, heartbeatInterval: 500 })
+    await other.connect() // the group learns of partitions after five minutes, or when a member comes
+    await other.subscribe({ topics: [topic] })
+    await other.run({ eachMessage: async () => {} })
+    await sleep(1500)
+    await other.disconnect()
+    await eventually('it is there', () => one.texts().length > 0)
+    await one.stop()
+    expect(one.texts()).toEqual(['{"late":0}'])
+  })
+
   test('latest is kept at once: what comes while it is stopped is read', async () => {
     const topic = await broker.topic()
     await send(topic, 0, numbered(0, 3))
@@ -298,7 +318,7 @@ describe.skipIf(noKafka !== undefined)(`Kafka${noKafka ? `: ${noKafka}` : ''}`, 
       await sleep(1000)
       await one.stop()
       expect(one.texts()).toEqual(all)
-      expect(Number(from)).toBeGreaterThan(5)
+      expect(Number(from)).toBeGreaterThan(3)
       expect(one.alarms.length).toBe(1)
     })
 

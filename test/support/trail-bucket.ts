@@ -36,7 +36,7 @@ export interface Trail {
   /** As CloudTrail names its files. */
   key(at?: Date, region?: string): string
   /** Puts an object; the bucket tells the queue. @returns its place */
-  put(key: string, body: Buffer): Promise<string>
+  put(key: string, body: Uint8Array): Promise<string>
   deliver(records: readonly CloudTrailRecord[], at?: Date, region?: string): Promise<string>
   send(body: string): Promise<void>
   /** Messages that wait or are worked on. */
@@ -81,7 +81,7 @@ export const makeTrail = async (
     const random = String(++number).padStart(16, '0')
     return `AWSLogs/123456789012/CloudTrail/${region}/${day}/123456789012_CloudTrail_${region}_${minute}Z_${random}.json.gz`
   }
-  const put = async (Key: string, Body: Buffer) => {
+  const put = async (Key: string, Body: Uint8Array) => {
     await s3.send(new PutObjectCommand({ Bucket: name, Key, Body }))
     return `s3://${name}/${Key}`
   }
