@@ -1,6 +1,8 @@
 /** The sources of a configuration. */
 import { readSecret, Secret } from '../config/secrets.ts'
+import { credentialOf } from '../forward/azure-token.ts'
 import { cloudWatchLogs } from '../ingest/cloudwatch-logs.ts'
+import { eventHubs } from '../ingest/event-hubs.ts'
 import { followFiles } from '../ingest/follow.ts'
 import { kafkaSource } from '../ingest/kafka.ts'
 import { s3Source } from '../ingest/s3-sqs.ts'
@@ -43,6 +45,21 @@ export const sourceOf = (
       return kafkaSource({ ...source, feed_id, follow, secretOf, onNotice, onAlarm })
     case 's3':
       return s3Source({ ...source, feed_id, follow, onNotice })
+    case 'event_hubs': {
+      const { credential, authority, ...settings } = source
+      return eventHubs({
+        ...settings,
+        feed_id,
+        follow,
+        secretOf,
+        async credential() {
+          if (credential !== undefined) return credentialOf({ credential, authority, secretOf })
+          throw new KeytrailError('config.invalid', 'name connection_string, or namespace and credential')
+        },
+        onNotice,
+        onAlarm,
+      })
+    }
     case 'cloudwatch_logs':
       return cloudWatchLogs({ ...source, feed_id, follow, onNotice })
   }

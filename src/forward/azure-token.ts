@@ -24,7 +24,7 @@ export interface AzureTokenOptions {
   /** Address that gives tokens, where it is not the public cloud's. */
   readonly authority?: string | undefined
   readonly scope: string
-  /** Reads the secret that a credential names. @throws SinkFault */
+  /** Reads the secret that a credential names. @throws SinkFault for a sink */
   readonly secretOf: (name: string) => string
 }
 
@@ -35,12 +35,13 @@ export interface AzureToken {
   renew(): void
 }
 
-const credentialOf = async ({
+/** @throws what `secretOf` throws */
+export const credentialOf = async ({
   credential,
   authority,
   secretOf,
-}: AzureTokenOptions): Promise<TokenCredential> => {
-  const identity = await import('@azure/identity') // large: only where a sink needs it
+}: Omit<AzureTokenOptions, 'scope'>): Promise<TokenCredential> => {
+  const identity = await import('@azure/identity') // large: only where it is needed
   const options = authority === undefined ? {} : { authorityHost: authority, disableInstanceDiscovery: true }
   switch (credential.type) {
     case 'client_secret': {

@@ -1,7 +1,7 @@
 /** The configuration: what `run` reads from and writes to, and how records are read. `scan` needs none. */
 import { z } from 'zod'
 import { categories, criticalities } from './operations.ts'
-import { address, id, path, pattern, secret } from './setting.ts'
+import { address, azureCredential, id, path, pattern, secret } from './setting.ts'
 import { sourceConfig } from './sources.ts'
 
 const ndjsonSink = z
@@ -77,33 +77,6 @@ const splunkSink = z
   .refine(...alertsOrFeed)
   .describe('Splunk HTTP Event Collector')
 
-const credential = z
-  .discriminatedUnion('type', [
-    z.strictObject({
-      type: z.literal('client_secret'),
-      tenant: pattern('tenant id'),
-      client: pattern('application (client) id'),
-      secret: secret('client secret'),
-    }),
-    z.strictObject({
-      type: z.literal('certificate'),
-      tenant: pattern('tenant id'),
-      client: pattern('application (client) id'),
-      path: path('PEM with certificate and private key'),
-    }),
-    z.strictObject({
-      type: z.literal('managed_identity'),
-      client: pattern('client id of a user-assigned identity').optional(),
-    }),
-    z.strictObject({
-      type: z.literal('workload_identity'),
-      tenant: pattern('tenant id; AZURE_TENANT_ID without it').optional(),
-      client: pattern('client id; AZURE_CLIENT_ID without it').optional(),
-      token_file: path('federated token; AZURE_FEDERATED_TOKEN_FILE without it').optional(),
-    }),
-  ])
-  .describe('how Keytrail signs in')
-
 const sentinelSink = z
   .strictObject({
     type: z.literal('sentinel'),
@@ -112,7 +85,7 @@ const sentinelSink = z
       .string()
       .regex(/^dcr-[0-9A-Za-z]{1,64}$/, 'the immutable id of the rule, such as dcr-0123456789abcdef')
       .describe('immutable id of the data collection rule'),
-    credential,
+    credential: azureCredential,
     authority: address('address that gives tokens, where it is not the public cloud').optional(),
     scope: pattern('scope of the token, where it is not the public cloud').default(
       'https://monitor.azure.com/.default',

@@ -48,3 +48,30 @@ export const awsRegion = z
   .string()
   .regex(/^[a-z]{2}(-[a-z]+)+-\d$/, 'an AWS region, such as eu-central-1')
   .describe('AWS region')
+
+export const azureCredential = z
+  .discriminatedUnion('type', [
+    z.strictObject({
+      type: z.literal('client_secret'),
+      tenant: pattern('tenant id'),
+      client: pattern('application (client) id'),
+      secret: secret('client secret'),
+    }),
+    z.strictObject({
+      type: z.literal('certificate'),
+      tenant: pattern('tenant id'),
+      client: pattern('application (client) id'),
+      path: path('PEM with certificate and private key'),
+    }),
+    z.strictObject({
+      type: z.literal('managed_identity'),
+      client: pattern('client id of a user-assigned identity').optional(),
+    }),
+    z.strictObject({
+      type: z.literal('workload_identity'),
+      tenant: pattern('tenant id; AZURE_TENANT_ID without it').optional(),
+      client: pattern('client id; AZURE_CLIENT_ID without it').optional(),
+      token_file: path('federated token; AZURE_FEDERATED_TOKEN_FILE without it').optional(),
+    }),
+  ])
+  .describe('how Keytrail signs in')

@@ -1,6 +1,6 @@
 /** The sources of a configuration, one schema each. */
 import { z } from 'zod'
-import { address, awsRegion, awsRole, path, pattern, secret } from './setting.ts'
+import { address, awsRegion, awsRole, azureCredential, path, pattern, secret } from './setting.ts'
 
 const filesSource = z
   .strictObject({
@@ -137,6 +137,56 @@ const s3Source = z
   })
   .describe('CloudTrail files in Amazon S3, announced by an SQS queue')
 
+const eventHubsSource = z
+  .strictObject({
+    type: z.literal('event_hubs'),
+    connection_string: secret('connection string of the namespace, or of its only hub').optional(),
+    namespace: z
+      .string()
+      .regex(/^[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+$/, 'the host of a namespace')
+      .describe('host of the namespace, such as keytrail.servicebus.windows.net')
+      .optional(),
+    credential: azureCredential.optional(),
+    authority: address('address that gives tokens, where it is not the public cloud').optional(),
+    endpoint: address('address that is connected to, when it is not the namespace itself').optional(),
+    hubs: z
+      .array(z.string().regex(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,254}[A-Za-z0-9])?$/, 'the name of an event hub'))
+      .min(1)
+      .max(100)
+      .describe('event hubs that are read'),
+    consumer_group: z
+      .string()
+      .regex(/^(\$Default|[A-Za-z0-9]([A-Za-z0-9._-]{0,48}[A-Za-z0-9])?)$/, 'the name of a consumer group')
+      .describe('consumer group that nobody else reads with'),
+    start: z
+      .union([z.enum(['earliest', 'latest']), z.iso.datetime({ offset: true })])
+      .describe('where a partition begins that was never read before: or a time (RFC 3339)'),
+    on_gap: z
+      .enum(['stop', 'continue'])
+      .describe('when events were removed before they were read: stop the partition, or tell and go on')
+      .default('stop'),
+    prefetch_bytes: z
+      .int()
+      .min(64 * 1024)
+      .max(1024 ** 3)
+      .describe('bytes that are fetched in advance, for all partitions together')
+      .default(16 * 1024 ** 2),
+    stall_seconds: z
+      .int()
+      .min(1)
+      .max(3600)
+      .describe('seconds after which a partition that has events and gives none is opened anew')
+      .default(30),
+  })
+  .refine(
+    ({ connection_string, namespace, credential }) =>
+      connection_string === undefined
+        ? namespace !== undefined && credential !== undefined
+        : namespace === undefined && credential === undefined,
+    'name connection_string, or namespace and credential',
+  )
+  .describe('Azure Event Hubs')
+
 const cloudWatchLogsSource = z
   .strictObject({
     type: z.literal('cloudwatch_logs'),
@@ -172,7 +222,9 @@ export const sourceConfig = z.discriminatedUnion('type', [
   filesSource,
   s3Source,
   cloudWatchLogsSource,
+  eventHubsSource,
   kafkaSource,
 ])
+export type EventHubsConfig = z.infer<typeof eventHubsSource>
 export type S3Config = z.infer<typeof s3Source>
 export type CloudWatchLogsConfig = z.infer<typeof cloudWatchLogsSource>
