@@ -60,8 +60,9 @@ const deniedIn = (cause: unknown): string | undefined =>
 /** What a failure means to an operator. @param action as policies name it */
 export const refusal = (cause: unknown, action: string, resource: string): string => {
   const denied = deniedIn(cause) ?? action
+  const asked = denied.toLowerCase() === action.toLowerCase() // SQS names actions in small letters
   return isDenied(cause)
-    ? `the permission ${denied}${denied === action ? ` on ${resource}` : ''} is missing: ${messageOf(cause)}`
+    ? `the permission ${asked ? `${action} on ${resource}` : denied} is missing: ${messageOf(cause)}`
     : isNamed(cause, 'CredentialsProviderError')
       ? `there are no credentials: ${messageOf(cause)}`
       : `${cause instanceof Error && cause.name !== 'Error' ? `${cause.name}: ` : ''}${messageOf(cause)}`
