@@ -205,7 +205,7 @@ describe.skipIf(motoServer === undefined || awsCli === undefined)('digests in a 
     expect(blocks).toHaveLength(2)
     const cwd = mkdtempSync(join(tmpdir(), 'keytrail-verify-page-'))
     try {
-      const script = `set -eu; aws() { ${awsCli} "$@"; }; keytrail() { ${process.execPath} ${root}/src/main.ts "$@"; }\n${blocks.join('')}`
+      const script = `set -eu; aws() { command ${awsCli} "$@"; }; keytrail() { ${process.execPath} ${root}/src/main.ts "$@"; }\n${blocks.join('')}`
       const env = { ...process.env, ...aws.env, NO_COLOR: '1' }
       const ended = await run('sh', ['-c', script], { cwd, env }).catch((cause: unknown) => cause)
       const { stdout, stderr } = ended as { stdout: string; stderr: string } // execFile's result or its error
