@@ -9,7 +9,7 @@ import { memo } from '../model/memo.ts'
 import type { NoveltyDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf } from './evidence.ts'
-import { begin, type Opened, raise, revise, witness, worsen } from './opened.ts'
+import { begin, type Opened, raise, revise, witness } from './opened.ts'
 import { entityOf, readGroup, severityOf, signalId } from './signal.ts'
 
 const DAY_MS = 86_400_000
@@ -106,9 +106,10 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
         const known = openedOn(day)
         if (known !== undefined) {
           witness(known, event.event_id, event.time.event, noteOf(event))
-          const graver = worsen(known, severityOf(facts, event, raw))
-          const more = raise(known, known.draft.evidence.total, Date.parse(known.draft.window.start), at)
-          if ((graver || more) && !known.waiting) context.tell(known)
+          const { evidence, window } = known.draft
+          const severity = severityOf(facts, event, raw)
+          const revised = raise(known, evidence.total, Date.parse(window.start), at, severity)
+          if (revised && !known.waiting) context.tell(known)
           keep(known, day)
           return
         }

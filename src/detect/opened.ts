@@ -147,25 +147,26 @@ export const revise = (opened: Opened, status: Alert['status'] = 'updated'): voi
   opened.told = opened.draft.evidence.total
 }
 
-/** A later event of the same alert weighs more. @returns whether that made a revision */
-export const worsen = (opened: Opened, severity: Criticality): boolean => {
-  if (criticalities.indexOf(severity) <= criticalities.indexOf(opened.draft.severity)) return false
-  opened.draft.severity = severity
-  revise(opened)
-  return true
-}
-
 /**
- * Raises the observed value, which is that of the window [from, to].
- * @returns whether that made a revision: each tenfold of the first value does
+ * Raises the observed value, which is that of the window [from, to], and the severity when a later event weighs more.
+ * @returns whether that made a revision: a graver event does, and each tenfold of the first value
  */
-export const raise = (opened: Opened, observed: number, from: number, to: number): boolean => {
-  if (observed > opened.draft.observed) {
-    opened.draft.observed = observed
-    opened.draft.window = { start: timeText(from), end: timeText(to) }
+export const raise = (
+  opened: Opened,
+  observed: number,
+  from: number,
+  to: number,
+  severity: Criticality = opened.draft.severity,
+): boolean => {
+  const { draft } = opened
+  if (observed > draft.observed) {
+    draft.observed = observed
+    draft.window = { start: timeText(from), end: timeText(to) }
   }
-  if (opened.draft.observed < opened.next) return false
-  opened.next *= 10
-  revise(opened)
-  return true
+  const graver = criticalities.indexOf(severity) > criticalities.indexOf(draft.severity)
+  if (graver) draft.severity = severity
+  const tenfold = draft.observed >= opened.next
+  if (tenfold) opened.next *= 10
+  if (graver || tenfold) revise(opened)
+  return graver || tenfold
 }

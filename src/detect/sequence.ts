@@ -12,7 +12,7 @@ import type { Criticality } from '../model/operations.ts'
 import type { SequenceDetector } from './detectors.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf, timeText } from './evidence.ts'
-import { begin, type Opened, raise, witness, worsen } from './opened.ts'
+import { begin, type Opened, raise, witness } from './opened.ts'
 import type { Note } from './series.ts'
 import { entityOf, readGroup, signalId } from './signal.ts'
 
@@ -192,8 +192,7 @@ export const sequenceMachine = (detector: SequenceDetector, context: Context) =>
       opened.next = opened.draft.observed * 10
       return context.tell(opened)
     }
-    const graver = worsen(opened, chain.severity)
-    if (raise(opened, opened.draft.evidence.total, mark.begin, item.at) || graver) context.tell(opened)
+    if (raise(opened, opened.draft.evidence.total, mark.begin, item.at, chain.severity)) context.tell(opened)
   }
 
   /** When events come in order, the next one of the group or the end settles it; else a tick must. */

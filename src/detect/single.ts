@@ -2,7 +2,7 @@
 import type { SingleDetector } from './definition.ts'
 import type { Context, Plan, Step } from './engine.ts'
 import { noteOf } from './evidence.ts'
-import { begin, type Opened, raise, witness, worsen } from './opened.ts'
+import { begin, type Opened, raise, witness } from './opened.ts'
 import { entityOf, readGroup, severityOf, signalId } from './signal.ts'
 import { unlessStep } from './unless.ts'
 
@@ -69,14 +69,18 @@ export const singleStep = (detector: SingleDetector, context: Context): Step => 
             entity: entityOf(group.by, values),
           })
         witness(opened, event.event_id, event.time.event, noteOf(event))
-        const graver = known !== undefined && worsen(opened, severityOf(facts, event, raw))
         if (known === undefined) {
           opened.draft.observed = 1
           opened.next = 10
           context.tell(opened)
         } else if (
-          raise(opened, opened.draft.evidence.total, Date.parse(opened.draft.window.start), at) ||
-          graver
+          raise(
+            opened,
+            opened.draft.evidence.total,
+            Date.parse(opened.draft.window.start),
+            at,
+            severityOf(facts, event, raw),
+          )
         )
           context.tell(opened)
         state.put(key, opened, due)
