@@ -2,9 +2,11 @@
 import { readSecret, Secret } from '../config/secrets.ts'
 import { azureToken } from '../forward/azure-token.ts'
 import { consoleSink } from '../forward/console.ts'
+import { kafkaSink } from '../forward/kafka.ts'
 import { ndjsonSink } from '../forward/ndjson.ts'
 import { sentinelAlert, sentinelEvent, sentinelSink } from '../forward/sentinel.ts'
 import { hecAlert, hecEvent, splunkSink } from '../forward/splunk.ts'
+import { explained, hangUp, openKafka, rootOf } from '../ingest/kafka-client.ts'
 import type { Alert } from '../model/alert.ts'
 import type { Config } from '../model/config.ts'
 import type { KeyEvent } from '../model/event.ts'
@@ -146,6 +148,16 @@ const sentinel = (name: string, sink: SinkConfig<'sentinel'>): ConfiguredSink[] 
   }))
 }
 
+const kafka = (name: string, sink: SinkConfig<'kafka'>): ConfiguredSink[] =>
+  streamsOf(name, sink, (stream, { topic }) =>
+    kafkaSink({
+      name: stream,
+      topic,
+      compression: sink.compression,
+      client: { open: () => openKafka({ ...sink, secretOf }), explained, hangUp, rootOf },
+    }),
+  ).map((one) => ({ ...one, maxWaitMs: sink.max_wait_seconds * 1000, size: lineSize }))
+
 /** @param name as configured; a second stream of the same sink is called `NAME.feed` */
 export const sinksOf = (
   name: string,
@@ -180,5 +192,7 @@ export const sinksOf = (
       return splunk(name, sink, onNotice)
     case 'sentinel':
       return sentinel(name, sink)
+    case 'kafka':
+      return kafka(name, sink)
   }
 }

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { categories, criticalities } from './operations.ts'
 import { address, azureCredential, id, path, pattern, secret } from './setting.ts'
-import { sourceConfig } from './sources.ts'
+import { kafkaAccess, saslNeedsTls, sourceConfig, topic } from './sources.ts'
 
 const ndjsonSink = z
   .strictObject({
@@ -36,17 +36,33 @@ const splunkStream = (sourcetype: string) => ({
   sourcetype: pattern('sourcetype').default(sourcetype),
 })
 
+const waiting = {
+  max_wait_seconds: z.int().min(1).max(3600).describe('attempts are at most this far apart').default(60),
+}
+
 /** What every sink over HTTP has. */
 const httpSink = {
   ca_file: path('PEM of a certificate authority that is trusted beside the usual ones').optional(),
   in_flight: z.int().min(1).max(16).describe('requests at the same time').default(2),
-  max_wait_seconds: z.int().min(1).max(3600).describe('attempts are at most this far apart').default(60),
+  ...waiting,
 }
 
 const alertsOrFeed = [
   ({ alerts, feed }: { alerts?: unknown; feed?: unknown }) => alerts !== undefined || feed !== undefined,
   'name alerts, feed or both',
 ] as const
+
+/** Alerts, the feed or both, each with settings of its own. */
+const streams = <A extends z.ZodRawShape, F extends z.ZodRawShape>(alerts: A, feed: F) => ({
+  alerts: z
+    .strictObject({ ...alerts, ...alertSelection })
+    .describe('send alerts')
+    .optional(),
+  feed: z
+    .strictObject({ ...feed, ...feedSelection })
+    .describe('send the normalized feed')
+    .optional(),
+})
 
 const splunkSink = z
   .strictObject({
@@ -64,14 +80,7 @@ const splunkSink = z
       .describe('seconds after which what nobody acknowledged is sent again')
       .default(300),
     gzip: z.boolean().describe('compress requests').default(true),
-    alerts: z
-      .strictObject({ ...splunkStream('kms:alert'), ...alertSelection })
-      .describe('send alerts')
-      .optional(),
-    feed: z
-      .strictObject({ ...splunkStream('kms:event'), ...feedSelection })
-      .describe('send the normalized feed')
-      .optional(),
+    ...streams(splunkStream('kms:alert'), splunkStream('kms:event')),
     ...httpSink,
   })
   .refine(...alertsOrFeed)
@@ -90,18 +99,29 @@ const sentinelSink = z
     scope: pattern('scope of the token, where it is not the public cloud').default(
       'https://monitor.azure.com/.default',
     ),
-    alerts: z
-      .strictObject({ stream: pattern('stream').default('Custom-KeytrailAlert'), ...alertSelection })
-      .describe('send alerts')
-      .optional(),
-    feed: z
-      .strictObject({ stream: pattern('stream').default('Custom-KeytrailEvent'), ...feedSelection })
-      .describe('send the normalized feed')
-      .optional(),
+    ...streams(
+      { stream: pattern('stream').default('Custom-KeytrailAlert') },
+      { stream: pattern('stream').default('Custom-KeytrailEvent') },
+    ),
     ...httpSink,
   })
   .refine(...alertsOrFeed)
   .describe('Microsoft Sentinel, by the Logs Ingestion API')
+
+const kafkaSink = z
+  .strictObject({
+    type: z.literal('kafka'),
+    ...kafkaAccess,
+    compression: z
+      .enum(['none', 'gzip', 'snappy', 'lz4', 'zstd'])
+      .describe('how batches are compressed')
+      .default('zstd'),
+    ...streams({ topic: topic.describe('topic') }, { topic: topic.describe('topic') }),
+    ...waiting,
+  })
+  .refine(...saslNeedsTls)
+  .refine(...alertsOrFeed)
+  .describe('topics of Apache Kafka, Amazon MSK, Azure Event Hubs (Kafka endpoint)')
 
 const GIB = 1024 ** 3
 
@@ -113,7 +133,10 @@ export const config = z
       .describe('where records come from; the name is the feed id')
       .default({}),
     sinks: z
-      .record(id, z.discriminatedUnion('type', [ndjsonSink, consoleSink, splunkSink, sentinelSink]))
+      .record(
+        id,
+        z.discriminatedUnion('type', [ndjsonSink, consoleSink, splunkSink, sentinelSink, kafkaSink]),
+      )
       .describe('where the feed and the alerts go')
       .default({}),
     detectors: z

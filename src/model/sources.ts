@@ -44,19 +44,46 @@ const kafkaSasl = z
 
 const isLocal = (broker: string) => /^(localhost|127\.0\.0\.1|\[::1\]):/.test(broker)
 
+/** Certificates on both sides; `{}` trusts the usual authorities and shows none. */
+export const tls = z
+  .strictObject({
+    ca_file: path('PEM of a certificate authority that is trusted beside the usual ones').optional(),
+    cert_file: path('PEM of the certificate that Keytrail shows').optional(),
+    key_file: path('PEM of its private key').optional(),
+  })
+  .refine(
+    ({ cert_file, key_file }) => (cert_file === undefined) === (key_file === undefined),
+    'name cert_file and key_file, or neither',
+  )
+  .describe('TLS; {} trusts the usual authorities')
+
+/** What the source and the sink of Kafka have. */
+export const kafkaAccess = {
+  brokers: z
+    .array(z.string().regex(/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):\d{1,5}$/, 'host and port'))
+    .min(1)
+    .max(100)
+    .describe('brokers that are asked first, such as kafka.example.com:9093'),
+  tls: tls.optional(),
+  sasl: kafkaSasl.optional(),
+}
+export const topic = z.string().regex(/^[A-Za-z0-9._-]{1,249}$/, 'the name of a topic')
+
+interface Access {
+  readonly brokers: readonly string[]
+  readonly tls?: unknown
+  readonly sasl?: unknown
+}
+export const saslNeedsTls = [
+  ({ brokers, tls, sasl }: Access) => sasl === undefined || tls !== undefined || brokers.every(isLocal),
+  'sasl needs tls: without it everybody on the way reads what is sent; add tls: {}',
+] as const
+
 const kafkaSource = z
   .strictObject({
     type: z.literal('kafka'),
-    brokers: z
-      .array(z.string().regex(/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):\d{1,5}$/, 'host and port'))
-      .min(1)
-      .max(100)
-      .describe('brokers that are asked first, such as kafka.example.com:9093'),
-    topics: z
-      .array(z.string().regex(/^[A-Za-z0-9._-]{1,249}$/, 'the name of a topic'))
-      .min(1)
-      .max(100)
-      .describe('topics that are read'),
+    ...kafkaAccess,
+    topics: z.array(topic).min(1).max(100).describe('topics that are read'),
     group: pattern('consumer group: members of one group share the partitions'),
     start: z
       .union([z.enum(['earliest', 'latest']), z.iso.datetime({ offset: true })])
@@ -67,24 +94,8 @@ const kafkaSource = z
       .enum(['stop', 'continue'])
       .describe('when records were removed before they were read: stop the partition, or tell and go on')
       .default('stop'),
-    tls: z
-      .strictObject({
-        ca_file: path('PEM of a certificate authority that is trusted beside the usual ones').optional(),
-        cert_file: path('PEM of the certificate that Keytrail shows').optional(),
-        key_file: path('PEM of its private key').optional(),
-      })
-      .refine(
-        ({ cert_file, key_file }) => (cert_file === undefined) === (key_file === undefined),
-        'name cert_file and key_file, or neither',
-      )
-      .describe('TLS; {} trusts the usual authorities')
-      .optional(),
-    sasl: kafkaSasl.optional(),
   })
-  .refine(
-    ({ brokers, tls, sasl }) => sasl === undefined || tls !== undefined || brokers.every(isLocal),
-    'sasl needs tls: without it everybody on the way reads what is sent; add tls: {}',
-  )
+  .refine(...saslNeedsTls)
   .describe('topics of Apache Kafka, Amazon MSK, Azure Event Hubs (Kafka endpoint)')
 
 const bucket = z
