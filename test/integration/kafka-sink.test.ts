@@ -1,0 +1,179 @@
+/**
+ * Kafka as a sink: `run` and the broker are killed again and again while the feed and the alerts go out. Nothing lost,
+ * nothing invented, repeats carry the same ids, and what is about one key stays in one partition.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { generate } from '../../bench/generate.ts'
+import { unpacked } from '../../src/journal/store.ts'
+import { clientOf, noKafka, type RunningKafka, startKafka } from '../standins/kafka.ts'
+import { random } from '../support/kills.ts'
+import { service } from '../support/service.ts'
+
+/** `KAFKA_KILLS`, `BROKER_KILLS`, `RECORDS` and `KAFKA_NODES` (1 or 3) give the full dose. */
+const kills = Number(process.env['KAFKA_KILLS'] ?? 8)
+const brokerKills = Number(process.env['BROKER_KILLS'] ?? 2)
+const records = Number(process.env['RECORDS'] ?? 20_000)
+const nodes = process.env['KAFKA_NODES'] === '3' ? 3 : 1
+const seed = Number(process.env['SEED'] ?? 1)
+const PARTITIONS = 4
+
+interface Message {
+  readonly partition: number
+  readonly key: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly value: Record<string, unknown>
+}
+
+/** All that is in a topic, read by a consumer of its own from the beginning. */
+const contentOf = async (brokers: readonly string[], topic: string): Promise<Message[]> => {
+  const kafka = await clientOf(brokers)
+  const admin = kafka.admin()
+  await admin.connect()
+  const left = new Map(
+    (await admin.fetchTopicOffsets(topic))
+      .filter(({ high }) => high !== '0')
+      .map(({ partition, high }) => [partition, BigInt(high)]),
+  )
+  await admin.disconnect()
+  const all = new Map<string, Message>()
+  if (left.size === 0) return []
+  const group = { groupId: `reader-${topic}` }
+  const consumer = kafka.consumer({ ...group, retry: { retries: 50, restartOnFailure: async () => true } })
+  await consumer.connect()
+  await consumer.subscribe({ topics: [topic], fromBeginning: true })
+  await new Promise<void>((resolve) => {
+    void consumer.run({
+      eachMessage: async ({ partition, message }) => {
+        all.set(`${partition}/${message.offset}`, {
+          partition,
+          key: String(message.key),
+          headers: Object.fromEntries(
+            Object.entries(message.headers ?? {}).map(([name, value]) => [name, String(value)]),
+          ),
+          value: JSON.parse(String(message.value)) as Record<string, unknown>,
+        })
+        if (BigInt(message.offset) + 1n === left.get(partition)) left.delete(partition)
+        if (left.size === 0) resolve()
+      },
+    })
+  })
+  await consumer.disconnect()
+  return [...all.values()]
+}
+
+const idOf = ({ alert_id, revision, event_id }: Record<string, unknown>) =>
+  alert_id === undefined ? String(event_id) : `${alert_id}:${revision}`
+const distinct = (all: readonly string[]) => [...new Set(all)].sort()
+
+describe.skipIf(noKafka !== undefined)(`the sink Kafka${noKafka ? `: ${noKafka}` : ''}`, () => {
+  let broker: RunningKafka
+  const folder = mkdtempSync(join(tmpdir(), 'keytrail-kafka-sink-'))
+  beforeAll(async () => {
+    broker = await startKafka({ nodes })
+  }, 120_000)
+  afterAll(async () => {
+    await broker?.stop()
+    rmSync(folder, { recursive: true, force: true })
+  }, 60_000)
+
+  test(`${kills} kills of run and ${brokerKills} of the broker over ${records} records (seed ${seed}, ${nodes} nodes)`, {
+    timeout: 3_600_000,
+  }, async () => {
+    const logs = join(folder, 'logs')
+    generate(logs, { records, keys: 1, perFile: 500, seed })
+    const [feed, alerts] = [await broker.topic(PARTITIONS), await broker.topic(PARTITIONS)]
+    const one = service([logs], {
+      detectors: { folders: [join(import.meta.dirname, '../support/noisy')] },
+      sinks: {
+        bus: {
+          type: 'kafka',
+          brokers: broker.brokers,
+          max_wait_seconds: 1,
+          alerts: { topic: alerts },
+          feed: { topic: feed },
+        },
+      },
+    })
+    const next = random(seed)
+    const windows = ['kafka-answered', 'inside-commit', 'after-commit', undefined]
+    const hits: Record<string, number> = {}
+    const told: string[] = []
+    /** While it sends: some half a second after its start. */
+    const killBroker = async () => {
+      await sleep(900 + next() * 400)
+      const node = 1 + Math.floor(next() * nodes)
+      await broker.kill(node)
+      await sleep(next() * 1000)
+      await broker.restart(node)
+    }
+    let brokersKilled = 0
+    for (let kill = 0; kill < kills; kill++) {
+      const window = windows[kill % windows.length]
+      const killing = window === undefined && brokersKilled < brokerKills ? killBroker() : undefined
+      if (killing !== undefined) brokersKilled++
+      const { code, log } = await one.run(
+        window === undefined
+          ? { killAfter: 1500 + Math.floor(next() * 4000) }
+          : {
+              preload: [join(import.meta.dirname, '../support/kill-at.ts')],
+              env: { KILL_AT: `${window}:${1 + Math.floor(next() * 3)}` },
+              killAfter: 30_000,
+            },
+      )
+      await killing
+      if (code !== 'SIGKILL' && code !== 0) throw new Error(`ended with ${code}: ${log}`)
+      told.push(log)
+      const name = code === 0 ? 'ran to its end' : (window ?? 'random')
+      hits[name] = (hits[name] ?? 0) + 1
+    }
+    const { code, log } = await one.run()
+    expect(code, log).toBe(0)
+
+    const store = one.store()
+    const journaled = {
+      alerts: store.alerts(0, 1e6).map(({ alert }) => idOf(alert as unknown as Record<string, unknown>)),
+      feed: store
+        .blocks(0, Number.MAX_SAFE_INTEGER)
+        .flatMap((block) => unpacked(block).items)
+        .map(({ event }) => idOf(JSON.parse(event) as Record<string, unknown>)),
+    }
+    expect(store.deadLetters()).toEqual([])
+    store.close()
+    expect(journaled.feed).toHaveLength(records)
+    expect(journaled.alerts.length).toBeGreaterThan(records / 50)
+    const repeats: Record<string, number> = {}
+    for (const [stream, topic] of Object.entries({ alerts, feed })) {
+      const content = await contentOf(broker.brokers, topic)
+      const expected = journaled[stream as keyof typeof journaled].toSorted()
+      expect(distinct(content.map(({ value }) => idOf(value)))).toEqual(expected)
+      repeats[stream] = content.length - expected.length
+      const partitions = new Map<string, number>()
+      const bodies = new Map<string, string>()
+      for (const { partition, key, headers, value } of content) {
+        expect(headers['ce_id']).toBe(idOf(value))
+        expect(partitions.get(key) ?? partition, `partition of ${key}`).toBe(partition)
+        partitions.set(key, partition)
+        const body = JSON.stringify(value)
+        expect(bodies.get(idOf(value)) ?? body).toBe(body)
+        bodies.set(idOf(value), body)
+      }
+      if (stream === 'feed') expect(new Set(partitions.values()).size).toBe(PARTITIONS)
+    }
+    const killed = Object.entries(hits).reduce(
+      (sum, [kind, count]) => (kind === 'ran to its end' ? sum : sum + count),
+      0,
+    )
+    console.info(
+      `${journaled.feed.length} events, ${journaled.alerts.length} alerts; kills: ${JSON.stringify(hits)}, ${brokersKilled} of the broker; repeats: ${JSON.stringify(repeats)}`,
+    )
+    expect(killed).toBeGreaterThanOrEqual(kills / 2)
+    expect(hits['kafka-answered']).toBeGreaterThan(0)
+    expect(repeats['feed']).toBeGreaterThan(0)
+    expect(told.join('\n')).toMatch(/bus(\.feed)?: .*it is tried until it works, nothing is lost/)
+    one.remove()
+  })
+})
