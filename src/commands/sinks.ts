@@ -1,4 +1,5 @@
 /** The sinks of a configuration, each with what it takes. */
+import { hostname } from 'node:os'
 import { readSecret, Secret } from '../config/secrets.ts'
 import { azureToken } from '../forward/azure-token.ts'
 import { consoleSink } from '../forward/console.ts'
@@ -6,7 +7,9 @@ import { kafkaSink } from '../forward/kafka.ts'
 import { ndjsonSink } from '../forward/ndjson.ts'
 import { sentinelAlert, sentinelEvent, sentinelSink } from '../forward/sentinel.ts'
 import { hecAlert, hecEvent, splunkSink } from '../forward/splunk.ts'
-import { explained, hangUp, openKafka, rootOf } from '../ingest/kafka-client.ts'
+import { syslogSink } from '../forward/syslog.ts'
+import { webhookSink } from '../forward/webhook.ts'
+import { explained, hangUp, openKafka, rootOf, tlsOf } from '../ingest/kafka-client.ts'
 import type { Alert } from '../model/alert.ts'
 import type { Config } from '../model/config.ts'
 import type { KeyEvent } from '../model/event.ts'
@@ -158,6 +161,32 @@ const kafka = (name: string, sink: SinkConfig<'kafka'>): ConfiguredSink[] =>
     }),
   ).map((one) => ({ ...one, maxWaitMs: sink.max_wait_seconds * 1000, size: lineSize }))
 
+const webhook = (name: string, sink: SinkConfig<'webhook'>): ConfiguredSink[] => {
+  const { keys, token, ca_file: caFile, in_flight: inFlight, proxy } = sink
+  return streamsOf(name, sink, (stream) =>
+    webhookSink({
+      ...sink,
+      name: stream,
+      keys: () => keys.map(secretOf),
+      token: token === undefined ? undefined : () => secretOf(token),
+      proxy,
+      caFile,
+      inFlight,
+      clock: Date.now,
+    }),
+  ).map((one) => ({ ...one, maxWaitMs: sink.max_wait_seconds * 1000, size: lineSize }))
+}
+
+const syslog = (name: string, sink: SinkConfig<'syslog'>): ConfiguredSink[] =>
+  streamsOf(name, sink, (stream) =>
+    syslogSink({
+      ...sink,
+      name: stream,
+      tls: () => tlsOf(sink.tls),
+      format: { ...sink, hostname: sink.hostname ?? hostname(), maxBytes: sink.max_bytes },
+    }),
+  ).map((one) => ({ ...one, maxWaitMs: sink.max_wait_seconds * 1000, size: lineSize }))
+
 /** @param name as configured; a second stream of the same sink is called `NAME.feed` */
 export const sinksOf = (
   name: string,
@@ -194,5 +223,9 @@ export const sinksOf = (
       return sentinel(name, sink)
     case 'kafka':
       return kafka(name, sink)
+    case 'webhook':
+      return webhook(name, sink)
+    case 'syslog':
+      return syslog(name, sink)
   }
 }

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { Agent as HttpAgent, type IncomingMessage, request as plainRequest } from 'node:http'
 import { Agent, request } from 'node:https'
+import type { LookupFunction } from 'node:net'
 import { rootCertificates } from 'node:tls'
 import { KeytrailError, messageOf } from '../model/error.ts'
 
@@ -18,7 +19,7 @@ export interface Answer {
 export class NoAnswer extends Error {}
 
 export interface Post {
-  readonly method?: 'POST' | 'GET'
+  readonly method?: 'POST' | 'GET' | 'OPTIONS'
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: Buffer
 }
@@ -42,7 +43,7 @@ export const retryAfter = (text: string | undefined, now: number): number | unde
 }
 
 /** How a connection fails, in words that name what is wrong. */
-const explained = (cause: unknown, url: URL): string => {
+export const explained = (cause: unknown, url: Pick<URL, 'host' | 'hostname'>): string => {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
     return `the address is wrong: there is no host ${url.hostname}`
@@ -74,8 +75,15 @@ const read = async (response: IncomingMessage): Promise<string> => {
   return Buffer.concat(chunks).toString('utf8')
 }
 
+export interface Route {
+  /** Variables that name proxies. */
+  readonly proxyEnv?: NodeJS.ProcessEnv
+  /** Resolves a name for a connection. */
+  readonly lookup?: LookupFunction
+}
+
 /**
- * Keeps connections open. Proxies are taken from HTTPS_PROXY and NO_PROXY, as other programs do.
+ * Keeps connections open, follows no redirects. Proxies are taken from HTTPS_PROXY and NO_PROXY, as other programs do.
  * @param caFile PEM of an authority that is trusted beside the usual ones
  * @param timeoutMs silence after which an attempt ends
  */
@@ -83,8 +91,9 @@ export const httpClient = (
   caFile: string | undefined,
   connections: number,
   timeoutMs = TIMEOUT_MS,
+  route: Route = { proxyEnv: process.env },
 ): HttpClient => {
-  const options = { keepAlive: true, maxSockets: connections, proxyEnv: process.env }
+  const options = { keepAlive: true, maxSockets: connections, ...route }
   const secure = new Agent({
     ...options,
     minVersion: 'TLSv1.2',

@@ -3,7 +3,7 @@
  * service answers 204; it has no idempotency key, so what was ambiguous may be there twice, with the same AlertId.
  * https://learn.microsoft.com/azure/azure-monitor/logs/logs-ingestion-api-overview
  */
-import { createHash, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { promisify } from 'node:util'
 import { gzip as gzipCallback } from 'node:zlib'
 import type { Alert } from '../model/alert.ts'
@@ -14,6 +14,7 @@ import type { AzureToken } from './azure-token.ts'
 import { type Answer, httpClient, NoAnswer } from './http.ts'
 import { pace } from './pace.ts'
 import { deliverParts, type Encoder, type Outcome, type Outgoing } from './parts.ts'
+import { shortened } from './shorten.ts'
 
 export interface SentinelOptions {
   readonly name: string
@@ -36,41 +37,22 @@ const TARGET_BYTES = 900_000
 const MAX_ITEMS = 5000
 /** A longer value is cut by the service without a word. */
 const MAX_FIELD_BYTES = 64 * 1024
-const KEPT_CHARS = 1024
 /** https://learn.microsoft.com/azure/azure-monitor/fundamentals/service-limits: for one rule, a minute. */
 const RATE = { requests: 12_000, bytes: 2_000_000_000 }
 
 const gzip = promisify(gzipCallback)
 const compress = (bytes: Buffer) => gzip(bytes, { level: 1 })
 
-const digested = (text: string): string =>
-  `${text.slice(0, KEPT_CHARS)}… cut: ${Buffer.byteLength(text)} bytes, SHA-256 ${createHash('sha256').update(text).digest('hex')}`
-
-/** The same value with texts longer than `limit` replaced by their beginning and their digest. */
-const shortened = (value: unknown, limit: number): unknown => {
-  if (typeof value === 'string') return value.length > limit ? digested(value) : value
-  if (Array.isArray(value)) return value.map((one) => shortened(one, limit))
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, shortened(one, limit)]))
-}
-
-const sizeOf = (value: unknown) =>
-  Buffer.byteLength(typeof value === 'string' ? value : (JSON.stringify(value) ?? ''))
-
-/** A value the service keeps whole; what is cut leaves its digest. */
-const guarded = (value: unknown): unknown => {
-  let kept = value
-  for (let limit = 16 * KEPT_CHARS; sizeOf(kept) > MAX_FIELD_BYTES && limit >= KEPT_CHARS / 4; limit /= 2)
-    kept = shortened(value, limit)
-  return sizeOf(kept) > MAX_FIELD_BYTES ? digested(JSON.stringify(value)) : kept
-}
-
 const bytesOf = (row: Record<string, unknown>): Buffer => {
   const text = JSON.stringify(row)
   if (text.length * 3 <= MAX_FIELD_BYTES || Buffer.byteLength(text) <= MAX_FIELD_BYTES)
     return Buffer.from(text)
   return Buffer.from(
-    JSON.stringify(Object.fromEntries(Object.entries(row).map(([name, value]) => [name, guarded(value)]))),
+    JSON.stringify(
+      Object.fromEntries(
+        Object.entries(row).map(([name, value]) => [name, shortened(value, MAX_FIELD_BYTES)]),
+      ),
+    ),
   )
 }
 

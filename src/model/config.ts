@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { categories, criticalities } from './operations.ts'
 import { address, azureCredential, id, path, pattern, secret } from './setting.ts'
-import { kafkaAccess, saslNeedsTls, sourceConfig, topic } from './sources.ts'
+import { kafkaAccess, saslNeedsTls, sourceConfig, tls, topic } from './sources.ts'
 
 const ndjsonSink = z
   .strictObject({
@@ -123,6 +123,61 @@ const kafkaSink = z
   .refine(...alertsOrFeed)
   .describe('topics of Apache Kafka, Amazon MSK, Azure Event Hubs (Kafka endpoint)')
 
+const webhookSink = z
+  .strictObject({
+    type: z.literal('webhook'),
+    url: address('address that takes CloudEvents').refine(
+      (text) => !/^https?:\/\/[^/?#]*@/.test(text),
+      'no user and password in the address: name a token',
+    ),
+    keys: z
+      .array(secret('key that signs: 24 bytes or more, or whsec_ and base64'))
+      .min(1)
+      .max(2)
+      .describe('keys that sign each request: while one is changed, the new one and the old one'),
+    token: secret('bearer token that the receiver asks for').optional(),
+    mode: z.enum(['single', 'batch']).describe('one event a request, or up to 500').default('single'),
+    source: pattern('who sends, as CloudEvents has it').default('urn:keytrail'),
+    allow: z
+      .array(z.union([z.cidrv4(), z.cidrv6()]))
+      .max(100)
+      .describe('networks that may be called although they are not the internet, such as 10.1.2.0/24')
+      .default([]),
+    proxy: address('address of a proxy; those of the environment are not used').optional(),
+    ...streams({}, {}),
+    ...httpSink,
+  })
+  .refine(...alertsOrFeed)
+  .describe('an address that takes CloudEvents over HTTP')
+
+const syslogSink = z
+  .strictObject({
+    type: z.literal('syslog'),
+    host: z
+      .string()
+      .regex(/^([0-9a-fA-F:]+|[A-Za-z0-9._-]{1,253})$/, 'a host or an address')
+      .describe('host of the receiver'),
+    port: z.int().min(1).max(65_535).describe('port of the receiver').default(6514),
+    tls: tls.prefault({}),
+    facility: z.int().min(0).max(23).describe('facility; 13 is log audit').default(13),
+    hostname: pattern("name that this machine is given; without one, the system's own").optional(),
+    enterprise: z
+      .int()
+      .min(1)
+      .describe('private enterprise number of the structured data; 32473 is the one for examples (RFC 5612)')
+      .default(32473),
+    max_bytes: z
+      .int()
+      .min(2048)
+      .max(1024 * 1024)
+      .describe('bytes of a message at most; of a longer record the longest texts are cut')
+      .default(8192),
+    ...streams({}, {}),
+    ...waiting,
+  })
+  .refine(...alertsOrFeed)
+  .describe('a syslog receiver over TLS')
+
 const GIB = 1024 ** 3
 
 export const config = z
@@ -135,7 +190,15 @@ export const config = z
     sinks: z
       .record(
         id,
-        z.discriminatedUnion('type', [ndjsonSink, consoleSink, splunkSink, sentinelSink, kafkaSink]),
+        z.discriminatedUnion('type', [
+          ndjsonSink,
+          consoleSink,
+          splunkSink,
+          sentinelSink,
+          kafkaSink,
+          webhookSink,
+          syslogSink,
+        ]),
       )
       .describe('where the feed and the alerts go')
       .default({}),
