@@ -18,7 +18,7 @@ export const address = (about: string) =>
   z
     .string()
     .regex(
-      /^(https:\/\/|http:\/\/(127\.0\.0\.1|\[::1\]|localhost)[:/])\S+$/,
+      /^(https:\/\/\S+|http:\/\/(127\.0\.0\.1|\[::1\]|localhost)(:\d{1,5})?([/?#]\S*)?)$/,
       'an https:// address (http:// only to this machine)',
     )
     .describe(about)
