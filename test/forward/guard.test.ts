@@ -135,12 +135,15 @@ const table: Readonly<Record<string, readonly (readonly [string, string?, string
     ['https://[fd12::1]/', '', 'fd12::/16'],
   ],
 }
-const words = (text = '') => text.split(' ').filter((one) => one !== '')
+const words = (text: string) => text.split(' ').filter((one) => one !== '')
 
 describe.each(Object.entries(table))('%s', (expected, rows) => {
-  test.each(rows)('%s %s %s', async (url, answers, allow) => {
-    expect(await fate(url, words(answers), words(allow))).toBe(expected)
-  })
+  test.each(rows.map(([url, answers = '', allow = '']) => [url, answers, allow] as const))(
+    '%s %s %s',
+    async (url, answers, allow) => {
+      expect(await fate(url, words(answers), words(allow))).toBe(expected)
+    },
+  )
 })
 
 test('the table has more than sixty cases', () => {

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { type CloudEvent, HTTP } from 'cloudevents'
+import { CloudEvent, HTTP } from 'cloudevents'
 import { Webhook } from 'standardwebhooks'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type WebhookOptions, webhookAnswers, webhookSink } from '../../src/forward/webhook.ts'
@@ -80,12 +80,13 @@ const sinkTo = (url: string, more: Partial<WebhookOptions> = {}): Sink => {
 const verified = ({ body, headers }: Taken, key = newKey) =>
   new Webhook(key).verify(body, headers as Record<string, string>)
 
-/** Read and validated by the SDK of CloudEvents. */
-const eventsIn = ({ body, headers }: Taken): CloudEvent<Record<string, unknown>>[] => {
-  const found = HTTP.toEvent<Record<string, unknown>>({ headers, body })
-  const all = Array.isArray(found) ? found : [found]
-  return all.filter((one) => one.validate()) as CloudEvent<Record<string, unknown>>[]
-}
+/** Read and validated by the SDK of CloudEvents. @throws when one is not valid */
+const eventsIn = ({ body, headers }: Taken): CloudEvent<unknown>[] =>
+  [HTTP.toEvent({ headers, body })].flat().map((one) => {
+    const event = new CloudEvent(one)
+    event.validate()
+    return event
+  })
 
 const delivery = { events: [eventOf(1), eventOf(2)], alerts: [alertOf(3, { revision: 2 })] }
 
