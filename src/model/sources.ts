@@ -2,9 +2,20 @@
 import { z } from 'zod'
 import { address, awsRegion, awsRole, azureCredential, path, pattern, secret } from './setting.ts'
 
+/** What every source may have. */
+const anySource = {
+  accounts: z
+    .array(pattern('account, subscription, tenant or project'))
+    .min(1)
+    .max(10_000)
+    .describe('accounts that the source speaks for: a record about any other is rejected, and kept as such')
+    .optional(),
+}
+
 const filesSource = z
   .strictObject({
     type: z.literal('files'),
+    ...anySource,
     paths: z
       .array(path('folder, file or pattern'))
       .min(1)
@@ -82,6 +93,7 @@ export const saslNeedsTls = [
 const kafkaSource = z
   .strictObject({
     type: z.literal('kafka'),
+    ...anySource,
     ...kafkaAccess,
     topics: z.array(topic).min(1).max(100).describe('topics that are read'),
     group: pattern('consumer group: members of one group share the partitions'),
@@ -112,6 +124,7 @@ const bucket = z
 const s3Source = z
   .strictObject({
     type: z.literal('s3'),
+    ...anySource,
     queue: address('URL of the SQS queue that is told of new objects'),
     region: awsRegion,
     role: awsRole.optional(),
@@ -151,6 +164,7 @@ const s3Source = z
 const eventHubsSource = z
   .strictObject({
     type: z.literal('event_hubs'),
+    ...anySource,
     connection_string: secret('connection string of the namespace, or of its only hub').optional(),
     namespace: z
       .string()
@@ -201,6 +215,7 @@ const eventHubsSource = z
 const cloudWatchLogsSource = z
   .strictObject({
     type: z.literal('cloudwatch_logs'),
+    ...anySource,
     groups: z
       .array(
         z
