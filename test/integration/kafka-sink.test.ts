@@ -2,14 +2,20 @@
  * Kafka as a sink: `run` and the broker are killed again and again while the feed and the alerts go out. Nothing lost,
  * nothing invented, repeats carry the same ids, and what is about one key stays in one partition.
  */
+import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { generate } from '../../bench/generate.ts'
+import { kafkaSink } from '../../src/forward/kafka.ts'
+import * as kafkaClient from '../../src/ingest/kafka-client.ts'
 import { unpacked } from '../../src/journal/store.ts'
+import type { Sink } from '../../src/pipeline/ports.ts'
 import { clientOf, noKafka, type RunningKafka, startKafka } from '../standins/kafka.ts'
+import { alertOf } from '../support/deliveries.ts'
 import { random } from '../support/kills.ts'
 import { service } from '../support/service.ts'
 
@@ -175,5 +181,132 @@ describe.skipIf(noKafka !== undefined)(`the sink Kafka${noKafka ? `: ${noKafka}`
     expect(repeats['feed']).toBeGreaterThan(0)
     expect(told.join('\n')).toMatch(/bus(\.feed)?: .*it is tried until it works, nothing is lost/)
     one.remove()
+  })
+
+  const sinkTo = (topic: string, more: object = {}, open = () => clientOf(broker.brokers)): Sink => {
+    const { hangUp, explained, rootOf } = kafkaClient
+    const sink = kafkaSink({
+      name: 'bus',
+      topic,
+      compression: 'zstd',
+      client: { open, hangUp, explained, rootOf },
+      ...more,
+    })
+    sinks.push(sink)
+    return sink
+  }
+  const sinks: Sink[] = []
+  afterEach(async () => {
+    for (const sink of sinks.splice(0)) await sink.close()
+  })
+  const { signal } = new AbortController()
+  const alertsIn = async (topic: string) =>
+    (await contentOf(broker.brokers, topic)).map(({ value }) =>
+      Number.parseInt(String(value['alert_id']), 16),
+    )
+
+  test('an answer that is lost costs nothing: what comes next is no repeat', async () => {
+    let swallowed = 0
+    let isSwallowing = false
+    const [host = '', port = ''] = broker.brokers[0]?.split(':') ?? []
+    const proxy = createServer((near) => {
+      const far = connect({ host, port: Number(port) })
+      near.pipe(far)
+      far.on('data', (chunk: Buffer) => (isSwallowing ? swallowed++ : near.write(chunk)))
+      for (const [one, other] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        one.on('error', () => other.destroy())
+        one.on('close', () => other.destroy())
+      }
+    })
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+    const way = (proxy.address() as AddressInfo).port
+    const { default: kafkajs } = await import('kafkajs')
+    const kafka = new kafkajs.Kafka({
+      brokers: [...broker.brokers],
+      requestTimeout: 1000,
+      retry: { retries: 1, initialRetryTime: 50 },
+      logCreator: () => () => {},
+      socketFactory: ({ onConnect }) => connect({ host: '127.0.0.1', port: way }, onConnect),
+    })
+    const topic = await broker.topic()
+    const sink = sinkTo(topic, {}, async () => kafka)
+    const send = (...numbers: number[]) =>
+      sink.send({ events: [], alerts: numbers.map((n) => alertOf(n)) }, signal)
+    await sink.open({}, signal)
+    expect((await send(1, 2, 3)).again).toBeUndefined()
+    isSwallowing = true
+    expect((await send(4, 5, 6)).again?.delivery.alerts).toHaveLength(3)
+    isSwallowing = false
+    expect(swallowed).toBeGreaterThan(0)
+    expect((await send(7, 8, 9)).again).toBeUndefined()
+    expect((await send(4, 5, 6)).again).toBeUndefined()
+    expect([...new Set(await alertsIn(topic))].sort()).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9])
+    proxy.close()
+  })
+
+  test('a record that the broker finds too large costs that record only', async () => {
+    const topic = await broker.topic(1, { 'max.message.bytes': '2000' })
+    const large = alertOf(2, { explanation: randomBytes(3000).toString('base64').slice(0, 2048) })
+    const triage = [1, 2, 3].map(() => randomBytes(400).toString('base64').slice(0, 512))
+    const alerts = [alertOf(1), { ...large, triage: [...triage, ...triage] }, alertOf(3)]
+    const { again, refused } = await sinkTo(topic).send({ events: [], alerts }, signal)
+    expect(again).toBeUndefined()
+    expect(refused).toMatchObject([{ stream: 'alerts', id: '2'.padStart(32, '0') }])
+    expect(refused[0]?.reason).toMatch(/larger than the max message size.*: see max\.message\.bytes/)
+    expect(new Set(await alertsIn(topic))).toEqual(new Set([1, 3]))
+  })
+
+  test.each(['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const)('%s: in order', async (compression) => {
+    const topic = await broker.topic(3)
+    const numbers = Array.from({ length: 300 }, (_, n) => n + 1)
+    const sink = sinkTo(topic, { compression })
+    const { again } = await sink.send({ events: [], alerts: numbers.map((n) => alertOf(n)) }, signal)
+    expect(again).toBeUndefined()
+    expect(await alertsIn(topic)).toEqual(numbers)
+  })
+
+  test('a key lies where the Java client puts it', async () => {
+    const topic = await broker.topic(5)
+    const keys = [
+      '21',
+      'foobar',
+      'a-little-bit-long-string',
+      'a-little-bit-longer-string',
+      'lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8',
+    ]
+    // Apache Kafka, UtilsTest.testMurmur2
+    const hashes = [-973932308, -790332482, -985981536, -1486304829, -58897971]
+    const alerts = keys.map((key_id, n) => alertOf(n + 1, { entity: { key_id } }))
+    await sinkTo(topic).send({ events: [], alerts }, signal)
+    const places = new Map(
+      (await contentOf(broker.brokers, topic)).map(({ key, partition }) => [key, partition]),
+    )
+    expect(keys.map((key) => places.get(key))).toEqual(hashes.map((hash) => (hash & 0x7fffffff) % 5))
+  })
+
+  test('a topic that is not there is named, and held', async () => {
+    const sink = sinkTo('no-such-topic')
+    await expect(sink.open({}, signal)).rejects.toThrow(
+      /UNKNOWN_TOPIC_OR_PARTITION\): the topic does not exist, or the user may not see it/,
+    )
+    expect((await sink.send({ events: [], alerts: [alertOf(1)] }, signal)).again).toMatchObject({
+      delivery: { alerts: [alertOf(1)] },
+    })
+  })
+
+  test('a broker that hangs does not hold up the end', async () => {
+    const topic = await broker.topic()
+    const sink = sinkTo(topic)
+    await sink.open({}, signal)
+    await broker.pause()
+    try {
+      const stop = AbortSignal.timeout(500)
+      await expect(sink.send({ events: [], alerts: [alertOf(1)] }, stop)).rejects.toThrow(/timeout|aborted/)
+    } finally {
+      await broker.resume()
+    }
   })
 })
