@@ -121,7 +121,7 @@ const kafkaSink = z
   })
   .refine(...saslNeedsTls)
   .refine(...alertsOrFeed)
-  .describe('topics of Apache Kafka, Amazon MSK, Azure Event Hubs (Kafka endpoint)')
+  .describe('topics of Apache Kafka, or of what speaks its protocol')
 
 const webhookSink = z
   .strictObject({
