@@ -87,15 +87,22 @@ const feedOf = ({ criticality, categories }: FeedConfig): Selection => {
 
 type SinkConfig<T extends Config['sinks'][string]['type']> = Extract<Config['sinks'][string], { type: T }>
 
+interface Streams<A, F> {
+  readonly alerts?: A | undefined
+  readonly feed?: F | undefined
+  readonly max_wait_seconds: number
+}
+
 /** Alerts and feed apart, so that one that is stuck does not hold the other. */
 const streamsOf = <A extends { severity: Criticality }, F extends Parameters<typeof feedOf>[0]>(
   name: string,
-  { alerts, feed }: { alerts?: A | undefined; feed?: F | undefined },
+  { alerts, feed, max_wait_seconds }: Streams<A, F>,
   make: (name: string, stream: A | F) => Sink,
-): Pick<ConfiguredSink, 'sink' | 'selection'>[] => [
-  ...(alerts === undefined ? [] : [{ sink: make(name, alerts), selection: alertsFrom(alerts.severity) }]),
-  ...(feed === undefined ? [] : [{ sink: make(`${name}.feed`, feed), selection: feedOf(feed) }]),
-]
+): ConfiguredSink[] =>
+  [
+    ...(alerts === undefined ? [] : [{ sink: make(name, alerts), selection: alertsFrom(alerts.severity) }]),
+    ...(feed === undefined ? [] : [{ sink: make(`${name}.feed`, feed), selection: feedOf(feed) }]),
+  ].map((one) => ({ ...one, maxWaitMs: max_wait_seconds * 1000, size: lineSize }))
 
 const splunk = (
   name: string,
@@ -118,7 +125,6 @@ const splunk = (
     }),
   ).map((one) => ({
     ...one,
-    maxWaitMs: sink.max_wait_seconds * 1000,
     batchBytes: ACKNOWLEDGED_BYTES,
     size: {
       event: (json) => hecEvent({ sourcetype: 'kms:event' }, json).bytes.length,
@@ -142,7 +148,6 @@ const sentinel = (name: string, sink: SinkConfig<'sentinel'>): ConfiguredSink[] 
     }),
   ).map((one) => ({
     ...one,
-    maxWaitMs: sink.max_wait_seconds * 1000,
     batchBytes: SENTINEL_BYTES,
     size: {
       event: (json) => sentinelEvent(json).bytes.length + 1,
@@ -150,42 +155,6 @@ const sentinel = (name: string, sink: SinkConfig<'sentinel'>): ConfiguredSink[] 
     },
   }))
 }
-
-const kafka = (name: string, sink: SinkConfig<'kafka'>): ConfiguredSink[] =>
-  streamsOf(name, sink, (stream, { topic }) =>
-    kafkaSink({
-      name: stream,
-      topic,
-      compression: sink.compression,
-      client: { open: () => openKafka({ ...sink, secretOf }), explained, hangUp, rootOf },
-    }),
-  ).map((one) => ({ ...one, maxWaitMs: sink.max_wait_seconds * 1000, size: lineSize }))
-
-const webhook = (name: string, sink: SinkConfig<'webhook'>): ConfiguredSink[] => {
-  const { keys, token, ca_file: caFile, in_flight: inFlight, proxy } = sink
-  return streamsOf(name, sink, (stream) =>
-    webhookSink({
-      ...sink,
-      name: stream,
-      keys: () => keys.map(secretOf),
-      token: token === undefined ? undefined : () => secretOf(token),
-      proxy,
-      caFile,
-      inFlight,
-      clock: Date.now,
-    }),
-  ).map((one) => ({ ...one, maxWaitMs: sink.max_wait_seconds * 1000, size: lineSize }))
-}
-
-const syslog = (name: string, sink: SinkConfig<'syslog'>): ConfiguredSink[] =>
-  streamsOf(name, sink, (stream) =>
-    syslogSink({
-      ...sink,
-      name: stream,
-      tls: () => tlsOf(sink.tls),
-      format: { ...sink, hostname: sink.hostname ?? hostname(), maxBytes: sink.max_bytes },
-    }),
-  ).map((one) => ({ ...one, maxWaitMs: sink.max_wait_seconds * 1000, size: lineSize }))
 
 /** @param name as configured; a second stream of the same sink is called `NAME.feed` */
 export const sinksOf = (
@@ -222,10 +191,26 @@ export const sinksOf = (
     case 'sentinel':
       return sentinel(name, sink)
     case 'kafka':
-      return kafka(name, sink)
+      return streamsOf(name, sink, (stream, { topic }) =>
+        kafkaSink({
+          name: stream,
+          topic,
+          compression: sink.compression,
+          client: { open: () => openKafka({ ...sink, secretOf }), explained, hangUp, rootOf },
+        }),
+      )
     case 'webhook':
-      return webhook(name, sink)
+      return streamsOf(name, sink, (stream) =>
+        webhookSink({ ...sink, name: stream, secretOf, clock: Date.now }),
+      )
     case 'syslog':
-      return syslog(name, sink)
+      return streamsOf(name, sink, (stream) =>
+        syslogSink({
+          ...sink,
+          name: stream,
+          hostname: sink.hostname ?? hostname(),
+          tls: () => tlsOf(sink.tls),
+        }),
+      )
   }
 }

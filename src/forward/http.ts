@@ -6,6 +6,8 @@ import { Agent, request } from 'node:https'
 import type { LookupFunction } from 'node:net'
 import { rootCertificates } from 'node:tls'
 import { KeytrailError, messageOf } from '../model/error.ts'
+import { SinkFault } from '../pipeline/ports.ts'
+import type { Retry } from './parts.ts'
 
 export interface Answer {
   readonly status: number
@@ -17,6 +19,14 @@ export interface Answer {
 
 /** It ended without an answer. Whatever of the body had left may have been taken. */
 export class NoAnswer extends Error {}
+
+/** @returns that it is tried again @throws when the signal came, and what nobody planned */
+export const unanswered = (cause: unknown, signal: AbortSignal): Retry => {
+  signal.throwIfAborted()
+  if (cause instanceof NoAnswer || cause instanceof SinkFault)
+    return { kind: 'again', reason: cause.message, fault: cause instanceof SinkFault }
+  throw cause
+}
 
 export interface Post {
   readonly method?: 'POST' | 'GET' | 'OPTIONS'

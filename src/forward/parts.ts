@@ -15,6 +15,13 @@ export interface Outgoing {
   readonly bytes: Buffer
 }
 
+/** One body of many. */
+export const jsonArray = (items: readonly Outgoing[]): Buffer =>
+  Buffer.concat([
+    ...items.flatMap(({ bytes }, at) => [Buffer.from(at === 0 ? '[' : ','), bytes]),
+    Buffer.from(']'),
+  ])
+
 export interface Encoder<T extends Outgoing = Outgoing> {
   event(json: string): T
   alert(alert: Alert): T

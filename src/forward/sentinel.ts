@@ -11,9 +11,9 @@ import type { KeyEvent } from '../model/event.ts'
 import { type Sink, SinkFault } from '../pipeline/ports.ts'
 import { asimAlert, asimEvent } from '../render/asim.ts'
 import type { AzureToken } from './azure-token.ts'
-import { type Answer, httpClient, NoAnswer } from './http.ts'
+import { type Answer, httpClient, unanswered } from './http.ts'
 import { pace } from './pace.ts'
-import { deliverParts, type Encoder, type Outcome, type Outgoing } from './parts.ts'
+import { deliverParts, type Encoder, jsonArray, type Outcome, type Outgoing } from './parts.ts'
 import { shortened } from './shorten.ts'
 
 export interface SentinelOptions {
@@ -149,19 +149,12 @@ export const sentinelSink = (options: SentinelOptions): Sink => {
   }
 
   const post = async (items: readonly Outgoing[], signal: AbortSignal): Promise<Outcome> => {
-    const body = Buffer.concat([
-      ...items.flatMap(({ bytes }, at) => [Buffer.from(at === 0 ? '[' : ','), bytes]),
-      Buffer.from(']'),
-    ])
     try {
-      const answer = await call(body, signal)
+      const answer = await call(jsonArray(items), signal)
       if (answer.status === 401) token.renew()
       return dcrMeaning(answer)
     } catch (cause) {
-      signal.throwIfAborted()
-      if (cause instanceof NoAnswer || cause instanceof SinkFault)
-        return { kind: 'again', reason: cause.message, fault: cause instanceof SinkFault }
-      throw cause
+      return unanswered(cause, signal)
     }
   }
 

@@ -14,7 +14,7 @@ import type { KeyEvent } from '../model/event.ts'
 import { type Sink, SinkFault } from '../pipeline/ports.ts'
 import { cimAlert, cimEvent } from '../render/cim.ts'
 import { type HecMeaning, hecCodes } from './hec-codes.ts'
-import { type Answer, type HttpClient, httpClient, NoAnswer } from './http.ts'
+import { type Answer, type HttpClient, httpClient, NoAnswer, unanswered } from './http.ts'
 import {
   type Confirmation,
   deliverParts,
@@ -367,10 +367,7 @@ export const splunkSink = (options: SplunkOptions): Sink => {
           return found
       }
     } catch (cause) {
-      signal.throwIfAborted()
-      if (cause instanceof NoAnswer) return again(cause.message)
-      if (cause instanceof SinkFault) return again(cause.message, true)
-      throw cause
+      return unanswered(cause, signal)
     }
   }
 

@@ -16,22 +16,20 @@ import { explained } from './http.ts'
 import { deliverParts, type Outcome } from './parts.ts'
 import { shortened } from './shorten.ts'
 
-export interface SyslogOptions {
+/** As in the configuration. */
+export interface MessageFormat {
+  readonly facility: number
+  readonly hostname: string
+  readonly enterprise: number
+  readonly max_bytes: number
+}
+
+export interface SyslogOptions extends MessageFormat {
   readonly name: string
   readonly host: string
   readonly port: number
   /** @throws KeytrailError when a file cannot be read */
   readonly tls: () => ConnectionOptions | undefined
-  readonly format: MessageFormat
-}
-
-export interface MessageFormat {
-  /** Number of RFC 5424, 6.2.1. */
-  readonly facility: number
-  readonly hostname: string
-  /** Private enterprise number, in the name of the structured data. */
-  readonly enterprise: number
-  readonly maxBytes: number
 }
 
 const LIMITS = { bytes: 1024 * 1024, items: 5000, inFlight: 1 }
@@ -50,7 +48,7 @@ const ascii = (json: string) =>
 
 /** @param body JSON @returns one message, without its length in front */
 export const syslogMessage = (
-  { facility, hostname, enterprise, maxBytes }: MessageFormat,
+  { facility, hostname, enterprise, max_bytes }: MessageFormat,
   { id, type, time, entity, severity }: Facts,
   body: string,
 ): string => {
@@ -62,18 +60,19 @@ export const syslogMessage = (
     parameter('entity', entity.slice(0, MAX_ENTITY_CHARS).toWellFormed()),
   ].join(' ')
   const head = `<${priority}>1 ${at} ${printable(hostname, 255)} keytrail - ${printable(type, 32)} [keytrail@${enterprise} ${data}] `
-  const left = maxBytes - Buffer.byteLength(head)
+  const left = max_bytes - Buffer.byteLength(head)
   const text = ascii(body)
   if (text.length <= left) return head + text
   const sizeOf = (value: unknown) => ascii(JSON.stringify(value)).length
   return head + ascii(JSON.stringify(shortened(JSON.parse(body), left, sizeOf)))
 }
 
-export const syslogSink = ({ name, host, port, tls, format }: SyslogOptions): Sink => {
+export const syslogSink = (options: SyslogOptions): Sink => {
+  const { name, host, port, tls } = options
   const where = { host: `${host}:${port}`, hostname: host }
   const memo = { delivery: 'the receiver has read it to the end' }
   const encoder = enveloped((facts, body) => {
-    const message = syslogMessage(format, facts, body)
+    const message = syslogMessage(options, facts, body)
     return `${Buffer.byteLength(message)} ${message}`
   })
 

@@ -9,25 +9,23 @@ import { createHash, createHmac } from 'node:crypto'
 import { type Sink, SinkFault } from '../pipeline/ports.ts'
 import { enveloped, type Facts } from './envelope.ts'
 import { guard } from './guard.ts'
-import { type Answer, httpClient, NoAnswer } from './http.ts'
-import { deliverParts, type Outcome, type Outgoing } from './parts.ts'
+import { type Answer, httpClient, NoAnswer, unanswered } from './http.ts'
+import { deliverParts, jsonArray, type Outcome, type Outgoing } from './parts.ts'
 
+/** As in the configuration. */
 export interface WebhookOptions {
   readonly name: string
   readonly url: string
-  /** Keys that sign, the new one and perhaps the old one. @throws SinkFault */
-  readonly keys: () => readonly string[]
-  /** Bearer token. @throws SinkFault */
-  readonly token: (() => string) | undefined
-  /** Events in one request. */
+  readonly keys: readonly string[]
+  readonly token?: string | undefined
   readonly mode: 'single' | 'batch'
-  /** CloudEvents `source`: who sends. */
   readonly source: string
-  /** Networks that may be reached although they are not the internet. */
   readonly allow: readonly string[]
-  readonly proxy: string | undefined
-  readonly caFile: string | undefined
-  readonly inFlight: number
+  readonly proxy?: string | undefined
+  readonly ca_file?: string | undefined
+  readonly in_flight: number
+  /** Reads what `keys` and `token` name. @throws SinkFault */
+  readonly secretOf: (name: string) => string
   /** Milliseconds since 1970. */
   readonly clock: () => number
 }
@@ -85,11 +83,11 @@ export const webhookMeaning = ({ status, afterMs }: Answer): Outcome => {
 }
 
 export const webhookSink = (options: WebhookOptions): Sink => {
-  const { name, mode, source, proxy, inFlight, clock } = options
+  const { name, mode, source, proxy, in_flight: inFlight, secretOf, clock } = options
   const url = new URL(options.url)
   const { check, lookup } = guard(options.allow)
   const route = proxy === undefined ? { lookup } : { proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } }
-  const http = httpClient(options.caFile, inFlight, undefined, route)
+  const http = httpClient(options.ca_file, inFlight, undefined, route)
   const encoder = enveloped((facts, body) => cloudEvent(source, facts, body))
   const memo = { delivery: 'the receiver answers 2xx' }
   const contentType = `application/cloudevents${mode === 'batch' ? '-batch' : ''}+json; charset=utf-8`
@@ -99,10 +97,9 @@ export const webhookSink = (options: WebhookOptions): Sink => {
   /** @throws NoAnswer, SinkFault */
   const call = async (method: 'OPTIONS' | 'POST', body: Buffer, signal: AbortSignal): Promise<Answer> => {
     check(url)
-    const token = options.token?.()
     const headers = {
-      ...signed(body, options.keys(), Math.floor(clock() / 1000)),
-      ...(token !== undefined && { authorization: `Bearer ${token}` }),
+      ...signed(body, options.keys.map(secretOf), Math.floor(clock() / 1000)),
+      ...(options.token !== undefined && { authorization: `Bearer ${secretOf(options.token)}` }),
       ...(method === 'POST' && { 'content-type': contentType }),
       ...(method === 'OPTIONS' && { 'webhook-request-origin': 'keytrail' }),
     }
@@ -114,17 +111,12 @@ export const webhookSink = (options: WebhookOptions): Sink => {
   }
 
   const post = async (items: readonly Outgoing[], signal: AbortSignal): Promise<Outcome> => {
-    const list = items.flatMap(({ bytes }, at) => [Buffer.from(at === 0 ? '[' : ','), bytes])
     const [only] = items
-    const body =
-      mode === 'single' && only !== undefined ? only.bytes : Buffer.concat([...list, Buffer.from(']')])
+    const body = mode === 'single' && only !== undefined ? only.bytes : jsonArray(items)
     try {
       return webhookMeaning(await call('POST', body, signal))
     } catch (cause) {
-      signal.throwIfAborted()
-      if (cause instanceof NoAnswer || cause instanceof SinkFault)
-        return { kind: 'again', reason: cause.message, fault: cause instanceof SinkFault }
-      throw cause
+      return unanswered(cause, signal)
     }
   }
 

@@ -225,7 +225,7 @@ describe('a record that is too long', () => {
   )
 
   test('a head of the longest texts leaves room', () => {
-    const format = { facility: 23, hostname: 'h'.repeat(300), enterprise: 2 ** 31, maxBytes: 2048 }
+    const format = { facility: 23, hostname: 'h'.repeat(300), enterprise: 2 ** 31, max_bytes: 2048 }
     const facts = {
       id: `${'f'.repeat(64)}:9999`,
       type: 'kms.alert.v1',

@@ -61,14 +61,12 @@ const sinkTo = (url: string, more: Partial<WebhookOptions> = {}): Sink => {
   const sink = webhookSink({
     name: 'hook',
     url,
-    keys: () => keys,
-    token: undefined,
+    keys,
     mode: 'batch',
     source: 'urn:keytrail',
     allow: ['127.0.0.0/8'],
-    proxy: undefined,
-    caFile: undefined,
-    inFlight: 1,
+    in_flight: 1,
+    secretOf: (name) => name,
     clock: Date.now,
     ...more,
   })
@@ -144,15 +142,10 @@ describe('the signature', () => {
     const headers = { ...taken.headers, 'webhook-timestamp': String(Math.floor(Date.now() / 1000)) }
     expect(() => verified({ ...taken, headers })).toThrow(/signature/)
   })
-  test('keys are read for each request: a changed one signs the next', async () => {
+  test('while a key is changed, the old one and the new one fit', async () => {
     const { posted, url } = await serve()
-    let now = [oldKey]
-    const sink = sinkTo(url, { keys: () => now })
-    await sink.send(delivery, signal)
-    now = [newKey, oldKey]
-    await sink.send(delivery, signal)
-    now = [newKey]
-    await sink.send(delivery, signal)
+    for (const now of [[oldKey], [newKey, oldKey], [newKey]])
+      await sinkTo(url, { keys: now }).send(delivery, signal)
     const fits = (key: string) =>
       posted.map((taken) => {
         try {
@@ -163,6 +156,18 @@ describe('the signature', () => {
       })
     expect(fits(oldKey)).toEqual([true, true, false])
     expect(fits(newKey)).toEqual([false, true, true])
+  })
+  test('a key in a file that changes signs the next request', async () => {
+    const { posted, url } = await serve()
+    let file = oldKey
+    const sink = sinkTo(url, { keys: ['\u0024{file:key}'], secretOf: () => file })
+    await sink.send(delivery, signal)
+    file = newKey
+    await sink.send(delivery, signal)
+    posted.forEach((taken, n) => {
+      verified(taken, n === 0 ? oldKey : newKey)
+    })
+    expect(posted).toHaveLength(2)
   })
   test('a repeat has the same id, with a time of its own', async () => {
     let times = 0
@@ -179,10 +184,10 @@ describe('the signature', () => {
   })
   test('a text that is no base64 signs as it is; a short one is refused before anything is sent', async () => {
     const key = 'a text of more than twenty-four bytes'
-    const taken = await one({ keys: () => [key] })
+    const taken = await one({ keys: [key] })
     new Webhook(key, { format: 'raw' }).verify(taken.body, taken.headers as Record<string, string>)
     const { posted, url } = await serve()
-    const sink = sinkTo(url, { keys: () => ['too short'] })
+    const sink = sinkTo(url, { keys: ['too short'] })
     await expect(sink.open({}, signal)).rejects.toThrow(SinkFault)
     expect((await sink.send(delivery, signal)).again).toMatchObject({
       fault: true,
@@ -191,7 +196,7 @@ describe('the signature', () => {
     expect(posted).toEqual([])
   })
   test('a bearer token goes along', async () => {
-    const { headers } = await one({ token: () => 's3cret' })
+    const { headers } = await one({ token: 's3cret' })
     expect(headers.authorization).toBe('Bearer s3cret')
   })
 })
