@@ -37,12 +37,12 @@ const faults = /AUTHORIZATION_FAILED$|SASL|^UNSUPPORTED_|^INVALID_TOPIC/
 const tooLarge = /^(MESSAGE|RECORD_LIST)_TOO_LARGE$/
 
 /** Resolves with the work, or rejects when the signal comes first. */
-const unless = async <T>(signal: AbortSignal, work: Promise<T>): Promise<T> => {
+const unless = async <T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> => {
   signal.throwIfAborted()
   const done = new AbortController()
   const aborted = once(signal, 'abort', { signal: done.signal }).then(() => Promise.reject(signal.reason))
   try {
-    return await Promise.race([work, aborted])
+    return await Promise.race([work(), aborted])
   } finally {
     done.abort()
   }
@@ -122,8 +122,9 @@ export const kafkaSink = ({ name, topic, compression, client }: KafkaSinkOptions
 
   const produce = async (items: readonly Enveloped[], signal: AbortSignal): Promise<Outcome> => {
     try {
-      session ??= await unless(signal, connect(signal))
-      await unless(signal, session.send(items))
+      session ??= await unless(signal, () => connect(signal))
+      const { send } = session
+      await unless(signal, () => send(items))
       return { kind: 'accepted' }
     } catch (cause) {
       await discard()
@@ -139,7 +140,7 @@ export const kafkaSink = ({ name, topic, compression, client }: KafkaSinkOptions
     /** Address, certificate, user and topic are looked at; whether it may be written shows the first record. */
     async open(_, signal) {
       try {
-        session ??= await unless(signal, connect(signal))
+        session ??= await unless(signal, () => connect(signal))
         return memo
       } catch (cause) {
         signal.throwIfAborted()

@@ -82,6 +82,7 @@ export const syslogSink = (options: SyslogOptions): Sink => {
     const signal = AbortSignal.any([stop, late])
     const began = performance.now()
     const socket = connect({ host, port, ...(isIP(host) === 0 && { servername: host }), ...tls() })
+    socket.on('error', () => {}) // whoever waits for it has it
     try {
       await once(socket, 'secureConnect', { signal })
       const roundTripMs = performance.now() - began // one at least
