@@ -107,6 +107,22 @@ const sentinelSink = z
     ...httpSink,
   })
   .refine(...alertsOrFeed)
+  .superRefine(({ format, alerts, feed }, found) => {
+    if (format.startsWith('ecs'))
+      found.addIssue({
+        code: 'custom',
+        path: ['format'],
+        message: 'ECS has a field @timestamp, and no column of a table may be called so: use asim or ocsf',
+      })
+    else
+      for (const [path, one] of Object.entries({ alerts, feed }))
+        if (format !== 'asim' && one?.stream.startsWith('Custom-Keytrail'))
+          found.addIssue({
+            code: 'custom',
+            path: [path, 'stream'],
+            message: `the table behind ${one.stream} has the columns of ASIM: name a stream of your own, made for ${format}, or leave out format`,
+          })
+  })
   .describe('Microsoft Sentinel, by the Logs Ingestion API')
 
 const GIB = 1024 ** 3

@@ -4,6 +4,8 @@ import type { KeyEvent } from '../model/event.ts'
 import type { Format } from '../model/setting.ts'
 import { asimAlert, asimEvent } from './asim.ts'
 import { cimAlert, cimEvent } from './cim.ts'
+import { ecsAlert, ecsEvent, ecsEventBefore87 } from './ecs.ts'
+import { ocsfAlert, ocsfEvent } from './ocsf.ts'
 
 export interface Rendering {
   /** @param json the event as it is journaled @param event the same, where it is parsed already @returns JSON on one line */
@@ -21,5 +23,17 @@ export const renderings: Readonly<Record<Format, Rendering>> = {
   asim: {
     event: (json, event = parse(json)) => JSON.stringify(asimEvent(event)),
     alert: (alert) => JSON.stringify(asimAlert(alert)),
+  },
+  ocsf: {
+    event: (json, event = parse(json)) => JSON.stringify(ocsfEvent(event)),
+    alert: (alert) => JSON.stringify(ocsfAlert(alert)),
+  },
+  ecs: {
+    event: (json, event = parse(json)) => JSON.stringify(ecsEvent(event)),
+    alert: (alert) => JSON.stringify(ecsAlert(alert)),
+  },
+  ecs_before_8_7: {
+    event: (json, event = parse(json)) => JSON.stringify(ecsEventBefore87(event)),
+    alert: (alert) => JSON.stringify(ecsAlert(alert)),
   },
 }
