@@ -268,7 +268,7 @@ export const mappingPage = (
 | \`native\` | [kms.event.v1](fields.md) | kms.alert.v1 | it is the record |
 | \`cim\` | Splunk CIM: Change, Data Access, Authentication | Alerts, risk | \`kms\` |
 | \`asim\` | Microsoft Sentinel ASIM: AuditEvent | AlertEvent | \`AdditionalFields\` |
-| \`ocsf\` | OCSF 1.8.0: API Activity (6003), sign-ins Authentication (3002) | Detection Finding (2004); Compliance Finding (2003) when every technique is T1600, Weaken Encryption, or there is none | what has no attribute: \`unmapped\` |
+| \`ocsf\` | OCSF 1.8.0: API Activity (6003), sign-ins Authentication (3002) | Detection Finding (2004); Compliance Finding (2003) when the only technique is T1600, Weaken Encryption | what has no attribute: \`unmapped\` |
 | \`ecs\` | Elastic Common Schema 8.7 and later | the same | \`event.original\`, as text |
 | \`ecs_before_8_7\` | the same with category \`configuration\` for \`api\`, which came with 8.7, and without \`entity\` | the same | \`event.original\`, as text |
 

@@ -6,7 +6,7 @@ import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
 import type { Criticality, OperationCategory } from '../model/operations.ts'
 import { judgesSetting } from './ocsf.ts'
-import { operationWords, outcomeWord, products, type Row, riskScores, shape } from './standards.ts'
+import { asTheyAre, operationWords, outcomeWord, products, type Row, riskScores, shape } from './standards.ts'
 
 /** As Elastic's own rules count. */
 const severities: Readonly<Record<Criticality, number>> = {
@@ -40,6 +40,17 @@ const types = (event: KeyEvent, api: boolean) => [
 /** Labels are flat, and a point in a name would make an object. */
 const labelsOf = (labels: Readonly<Record<string, string>> | undefined) =>
   Object.fromEntries(Object.entries(labels ?? {}).map(([name, value]) => [name.replaceAll('.', '_'), value]))
+
+/** Fields that become labels under the last part of their name. */
+const eventLabels = `action_id source.native_id time.late ingest.transport ingest.feed_id ingest.integrity
+  operation_category operation_effect initiated_by outcome actor.session actor.credential_id actor.credential_type
+  actor.invoked_by actor.issuer auth.mfa auth.mfa_source auth.mfa_methods auth.policy_decision auth.basis
+  network.source_class network.endpoint_id network.endpoint_account target.key_id target.key_version target.container
+  target.cross_account target.old_state target.new_state crypto.key_spec crypto.key_usage
+  crypto.origin crypto.protection_level crypto.context_hash crypto.used_for
+  change.old_policy_hash change.new_policy_hash change.flags change.grant.grantee compliance.controls parse_warnings`
+const alertLabels = `kind entity.key_id entity.account time.first_event observed threshold expected evidence.event_ids
+  controls triage replay_run_id`
 
 const some = (...values: (string | undefined)[]) => [...new Set(values.filter((one) => one !== undefined))]
 
@@ -93,56 +104,16 @@ const eventRows = (version: string, api: boolean): readonly Row<KeyEvent>[] => [
     ({ actor: a }) => some(a.id, a.principal, a.name, a.on_behalf_of?.id, a.on_behalf_of?.name),
   ],
   ['labels', (e) => labelsOf(e.labels)],
-  ['labels.action_id', (e) => e.action_id],
-  ['labels.native_id', (e) => e.source.native_id],
-  ['labels.late', (e) => e.time.late],
-  ['labels.transport', (e) => e.ingest.transport],
-  ['labels.feed_id', (e) => e.ingest.feed_id],
-  ['labels.integrity', (e) => e.ingest.integrity],
-  ['labels.operation_category', (e) => e.operation_category],
-  ['labels.operation_effect', (e) => e.operation_effect],
-  ['labels.initiated_by', (e) => e.initiated_by],
-  ['labels.outcome', (e) => e.outcome],
-  ['labels.session', (e) => e.actor.session],
+  ...asTheyAre<KeyEvent>('labels', eventLabels),
   ['labels.actor_type', (e) => e.actor.type],
-  ['labels.credential_id', (e) => e.actor.credential_id],
-  ['labels.credential_type', (e) => e.actor.credential_type],
   ['labels.on_behalf_of', (e) => e.actor.on_behalf_of?.id ?? e.actor.on_behalf_of?.name],
-  ['labels.invoked_by', (e) => e.actor.invoked_by],
-  ['labels.issuer', (e) => e.actor.issuer],
   ['labels.app_id', (e) => e.actor.application],
-  ['labels.mfa', (e) => e.auth.mfa],
-  ['labels.mfa_source', (e) => e.auth.mfa_source],
-  ['labels.mfa_methods', (e) => e.auth.mfa_methods],
-  ['labels.policy_decision', (e) => e.auth.policy_decision],
-  ['labels.authorization_basis', (e) => e.auth.basis],
-  ['labels.source_class', (e) => e.network.source_class],
-  ['labels.endpoint_id', (e) => e.network.endpoint_id],
-  ['labels.endpoint_account', (e) => e.network.endpoint_account],
-  ['labels.key_id', (e) => e.target.key_id],
-  ['labels.key_version', (e) => e.target.key_version],
-  ['labels.container', (e) => e.target.container],
-  ['labels.cross_account', (e) => e.target.cross_account],
-  ['labels.secondary_key_id', (e) => e.target.secondary?.map(({ key_id }) => key_id)],
-  ['labels.old_state', (e) => e.target.old_state],
-  ['labels.new_state', (e) => e.target.new_state],
   ['labels.crypto_algorithm', (e) => e.crypto?.algorithm],
-  ['labels.key_spec', (e) => e.crypto?.key_spec],
-  ['labels.key_usage', (e) => e.crypto?.key_usage],
-  ['labels.key_origin', (e) => e.crypto?.origin],
-  ['labels.protection_level', (e) => e.crypto?.protection_level],
-  ['labels.context_hash', (e) => e.crypto?.context_hash],
-  ['labels.used_for', (e) => e.crypto?.used_for],
   ['labels.attestation', (e) => e.crypto?.attestation?.image_digest],
-  ['labels.old_policy_hash', (e) => e.change?.old_policy_hash],
-  ['labels.new_policy_hash', (e) => e.change?.new_policy_hash],
-  ['labels.change_flags', (e) => e.change?.flags],
+  ['labels.secondary_key_id', (e) => e.target.secondary?.map(({ key_id }) => key_id)],
   ['labels.bindings', (e) => e.change?.bindings?.map((b) => `${b.action} ${b.role} ${b.member}`)],
-  ['labels.grantee', (e) => e.change?.grant?.grantee],
   ['labels.grant_operations', (e) => e.change?.grant?.operations],
   ['labels.settings', (e) => Object.entries(e.change?.settings ?? {}).map(([name, to]) => `${name}=${to}`)],
-  ['labels.controls', (e) => e.compliance?.controls],
-  ['labels.parse_warnings', (e) => e.parse_warnings],
 ]
 
 export const ecsEventRows = eventRows('9.4.0', true)
@@ -187,17 +158,7 @@ export const ecsAlertRows: readonly Row<Alert>[] = [
   ['user.name', (a) => a.entity.principal],
   ['related.user', (a) => some(a.entity.principal)],
   ['labels', (a) => labelsOf(a.labels)],
-  ['labels.kind', (a) => a.kind],
-  ['labels.key_id', (a) => a.entity.key_id],
-  ['labels.account', (a) => a.entity.account],
-  ['labels.first_event', (a) => a.time.first_event],
-  ['labels.observed', (a) => a.observed],
-  ['labels.threshold', (a) => a.threshold],
-  ['labels.expected', (a) => a.expected],
-  ['labels.event_ids', (a) => a.evidence.event_ids],
+  ...asTheyAre<Alert>('labels', alertLabels),
   ['labels.event_count', (a) => a.evidence.total],
-  ['labels.controls', (a) => a.controls],
-  ['labels.triage', (a) => a.triage],
-  ['labels.replay_run_id', (a) => a.replay_run_id],
 ]
 export const ecsAlert = shape(ecsAlertRows)

@@ -1,14 +1,13 @@
 /**
  * Events and alerts as OCSF 1.8.0: API Activity, for sign-ins Authentication; Detection Finding, and Compliance
- * Finding where the technique is weakened encryption or none: then a setting is judged, not somebody's deed.
+ * Finding where all that is named is weakened encryption: then a setting is judged, not somebody's deed.
  * https://schema.ocsf.io/1.8.0/
  */
 import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
 import type { Criticality } from '../model/operations.ts'
-import { operationWords, outcomeWord, products, type Row, riskScores, shape } from './standards.ts'
+import { asTheyAre, operationWords, outcomeWord, products, type Row, riskScores, shape } from './standards.ts'
 
-const ms = (time: string | undefined) => (time === undefined ? undefined : Date.parse(time))
 const severityIds: Readonly<Record<Criticality, number>> = {
   info: 1,
   low: 2,
@@ -27,6 +26,26 @@ const activities: Readonly<Record<number, string>> = {
   4: 'Delete',
 }
 
+/** Fields that OCSF has no place for, or says with fewer words, under their own names. */
+const eventRest = `schema_version source.correlation_id time.late ingest.transport ingest.position ingest.integrity
+  operation operation_category operation_effect initiated_by outcome actor.credential_type
+  actor.on_behalf_of actor.delegation auth.mfa auth.mfa_source auth.mfa_methods network.endpoint_account
+  network.tls_version network.tls_cipher target.cross_account crypto compliance.controls truncated parse_warnings`
+const alertRest =
+  'schema_version revision detector entity observed threshold expected attack controls replay_run_id'
+
+/** A time twice: in milliseconds, and as text in the precision of the source. */
+const times = <T>(path: string, give: (of: T) => string | undefined): Row<T>[] => [
+  [
+    path,
+    (of) => {
+      const time = give(of)
+      return time === undefined ? undefined : Date.parse(time)
+    },
+  ],
+  [`${path}_dt`, give],
+]
+
 /** The rows every class begins with, and the ids that follow from class and activity. */
 const head = <T>(
   [category_uid, category_name, class_uid, class_name]: readonly [number, string, number, string],
@@ -44,8 +63,7 @@ const head = <T>(
   ['type_name', (of) => `${class_name}: ${activity(of)[1]}`],
   ['severity_id', (of) => severityIds[severity(of)]],
   ['severity', (of) => severityNames[severityIds[severity(of)]]],
-  ['time', (of) => ms(time(of))],
-  ['time_dt', time],
+  ...times<T>('time', (of) => time(of)),
   ['metadata.version', () => '1.8.0'],
   ['metadata.profiles', () => ['cloud', 'datetime']],
 ]
@@ -72,8 +90,7 @@ const session = (path: string): Row<KeyEvent>[] => [
   [`${path}.uid`, (e) => e.actor.session],
   [`${path}.issuer`, (e) => e.actor.issuer],
   [`${path}.credential_uid`, (e) => e.actor.credential_id],
-  [`${path}.created_time`, (e) => ms(e.auth.session_created)],
-  [`${path}.created_time_dt`, (e) => e.auth.session_created],
+  ...times<KeyEvent>(`${path}.created_time`, (e) => e.auth.session_created),
   [`${path}.is_mfa`, (e) => isMfa(e)],
 ]
 
@@ -92,10 +109,8 @@ const inEvery: readonly Row<KeyEvent>[] = [
   ['metadata.source', (e) => e.raw_ref],
   ['metadata.original_event_uid', (e) => e.source.native_id],
   ['metadata.original_time', (e) => e.time.event],
-  ['metadata.logged_time', (e) => ms(e.time.provider_received)],
-  ['metadata.logged_time_dt', (e) => e.time.provider_received],
-  ['metadata.processed_time', (e) => ms(e.time.ingested)],
-  ['metadata.processed_time_dt', (e) => e.time.ingested],
+  ...times<KeyEvent>('metadata.logged_time', (e) => e.time.provider_received),
+  ...times<KeyEvent>('metadata.processed_time', (e) => e.time.ingested),
   ['metadata.labels', (e) => Object.entries(e.labels ?? {}).map(([name, value]) => `${name}:${value}`)],
   ['metadata.is_truncated', (e) => (e.truncated === undefined ? undefined : true)],
   ['raw_data_hash.algorithm_id', () => 3],
@@ -133,32 +148,8 @@ const inEvery: readonly Row<KeyEvent>[] = [
   ['src_endpoint.interface_uid', (e) => e.network.endpoint_id],
   ['src_endpoint.location.country', (e) => e.network.geo?.country],
   ['src_endpoint.autonomous_system.number', (e) => e.network.asn],
-  ['unmapped.schema_version', (e) => e.schema_version],
-  ['unmapped.correlation_id', (e) => e.source.correlation_id],
-  ['unmapped.late', (e) => e.time.late],
-  ['unmapped.transport', (e) => e.ingest.transport],
-  ['unmapped.position', (e) => e.ingest.position],
-  ['unmapped.integrity', (e) => e.ingest.integrity],
-  ['unmapped.operation', (e) => e.operation],
-  ['unmapped.operation_category', (e) => e.operation_category],
-  ['unmapped.operation_effect', (e) => e.operation_effect],
-  ['unmapped.initiated_by', (e) => e.initiated_by],
-  ['unmapped.outcome', (e) => e.outcome],
+  ...asTheyAre<KeyEvent>('unmapped', eventRest),
   ['unmapped.error_class', (e) => e.error?.class],
-  ['unmapped.credential_type', (e) => e.actor.credential_type],
-  ['unmapped.on_behalf_of', (e) => e.actor.on_behalf_of],
-  ['unmapped.delegation', (e) => e.actor.delegation],
-  ['unmapped.mfa', (e) => e.auth.mfa],
-  ['unmapped.mfa_source', (e) => e.auth.mfa_source],
-  ['unmapped.mfa_methods', (e) => e.auth.mfa_methods],
-  ['unmapped.endpoint_account', (e) => e.network.endpoint_account],
-  ['unmapped.tls_version', (e) => e.network.tls_version],
-  ['unmapped.tls_cipher', (e) => e.network.tls_cipher],
-  ['unmapped.cross_account', (e) => e.target.cross_account],
-  ['unmapped.crypto', (e) => e.crypto],
-  ['unmapped.controls', (e) => e.compliance?.controls],
-  ['unmapped.truncated', (e) => e.truncated],
-  ['unmapped.parse_warnings', (e) => e.parse_warnings],
 ]
 
 /** API Activity; a resource needs a name: its kind is the last of them. */
@@ -242,19 +233,15 @@ const findingRows = (class_uid: number, class_name: string): Row<Alert>[] => [
   ['status', (a) => life[a.status][3]],
   ['message', (a) => a.explanation],
   ['count', (a) => a.evidence.total],
-  ['start_time', (a) => ms(a.window.start)],
-  ['start_time_dt', (a) => a.window.start],
-  ['end_time', (a) => ms(a.window.end)],
-  ['end_time_dt', (a) => a.window.end],
+  ...times<Alert>('start_time', (a) => a.window.start),
+  ...times<Alert>('end_time', (a) => a.window.end),
   ['finding_info.uid', (a) => a.alert_id],
   ['finding_info.title', (a) => a.title],
   ['finding_info.desc', (a) => a.explanation],
   ['finding_info.types', (a) => [a.kind]],
-  ['finding_info.created_time', (a) => ms(a.time.last_event)],
-  ['finding_info.first_seen_time', (a) => ms(a.time.first_event)],
-  ['finding_info.first_seen_time_dt', (a) => a.time.first_event],
-  ['finding_info.last_seen_time', (a) => ms(a.time.last_event)],
-  ['finding_info.last_seen_time_dt', (a) => a.time.last_event],
+  ...times<Alert>('finding_info.created_time', (a) => a.time.last_event),
+  ...times<Alert>('finding_info.first_seen_time', (a) => a.time.first_event),
+  ...times<Alert>('finding_info.last_seen_time', (a) => a.time.last_event),
   ['finding_info.analytic.uid', (a) => a.detector.id],
   ['finding_info.analytic.name', (a) => a.title],
   ['finding_info.analytic.type_id', () => 1],
@@ -270,22 +257,13 @@ const findingRows = (class_uid: number, class_name: string): Row<Alert>[] => [
   ['resources[].name', (a) => (a.entity.key_id || a.entity.account || a.account ? undefined : a.provider)],
   ['resources[].type', (a) => (a.entity.key_id === undefined ? 'account' : 'key')],
   ['remediation.desc', (a) => a.triage.join('\n')],
-  ['unmapped.schema_version', (a) => a.schema_version],
-  ['unmapped.revision', (a) => a.revision],
-  ['unmapped.detector', (a) => a.detector],
-  ['unmapped.entity', (a) => a.entity],
-  ['unmapped.observed', (a) => a.observed],
-  ['unmapped.threshold', (a) => a.threshold],
-  ['unmapped.expected', (a) => a.expected],
-  ['unmapped.attack', (a) => a.attack],
-  ['unmapped.replay_run_id', (a) => a.replay_run_id],
+  ...asTheyAre<Alert>('unmapped', alertRest),
 ]
 
 export const ocsfAlertRows: readonly Row<Alert>[] = [
   ...findingRows(2004, 'Detection Finding'),
   ['is_alert', () => true],
   ['risk_score', (a) => (a.status === 'withdrawn' ? 0 : riskScores[a.severity])],
-  ['unmapped.controls', (a) => a.controls],
 ]
 const detection = shape(ocsfAlertRows)
 
@@ -293,12 +271,12 @@ const compliance = shape<Alert>([
   ...findingRows(2003, 'Compliance Finding'),
   ['compliance.control', (a) => a.controls[0]],
   ['compliance.requirements', (a) => a.controls],
-  ['compliance.standards', () => ['NIST SP 800-53 Rev. 5']],
-  ['compliance.status_id', (a) => (a.status === 'withdrawn' ? 1 : 3)],
-  ['compliance.status', (a) => (a.status === 'withdrawn' ? 'Pass' : 'Fail')],
+  ['compliance.status_id', (a) => (a.status === 'withdrawn' ? 0 : 3)],
+  ['compliance.status', (a) => (a.status === 'withdrawn' ? 'Unknown' : 'Fail')],
 ])
 
 /** T1600, Weaken Encryption, https://attack.mitre.org/techniques/T1600/ */
-export const judgesSetting = ({ attack }: Alert) => attack.every(({ v18 }) => v18.startsWith('T1600'))
+export const judgesSetting = ({ attack }: Alert) =>
+  attack.length > 0 && attack.every(({ v18 }) => v18.startsWith('T1600'))
 
 export const ocsfAlert = (alert: Alert) => (judgesSetting(alert) ? compliance(alert) : detection(alert))

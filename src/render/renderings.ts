@@ -17,23 +17,16 @@ export interface Rendering {
 /** A journaled event follows the schema. */
 const parse = (json: string) => JSON.parse(json) as KeyEvent
 
+const shaped = (event: (of: KeyEvent) => object, alert: (of: Alert) => object): Rendering => ({
+  event: (json, of = parse(json)) => JSON.stringify(event(of)),
+  alert: (of) => JSON.stringify(alert(of)),
+})
+
 export const renderings: Readonly<Record<Format, Rendering>> = {
   native: { event: (json) => json, alert: (alert) => JSON.stringify(alert) },
   cim: { event: (json, event = parse(json)) => cimEvent(event, json), alert: cimAlert },
-  asim: {
-    event: (json, event = parse(json)) => JSON.stringify(asimEvent(event)),
-    alert: (alert) => JSON.stringify(asimAlert(alert)),
-  },
-  ocsf: {
-    event: (json, event = parse(json)) => JSON.stringify(ocsfEvent(event)),
-    alert: (alert) => JSON.stringify(ocsfAlert(alert)),
-  },
-  ecs: {
-    event: (json, event = parse(json)) => JSON.stringify(ecsEvent(event)),
-    alert: (alert) => JSON.stringify(ecsAlert(alert)),
-  },
-  ecs_before_8_7: {
-    event: (json, event = parse(json)) => JSON.stringify(ecsEventBefore87(event)),
-    alert: (alert) => JSON.stringify(ecsAlert(alert)),
-  },
+  asim: shaped(asimEvent, asimAlert),
+  ocsf: shaped(ocsfEvent, ocsfAlert),
+  ecs: shaped(ecsEvent, ecsAlert),
+  ecs_before_8_7: shaped(ecsEventBefore87, ecsAlert),
 }

@@ -165,6 +165,16 @@ export const shape = <T>(rows: readonly Row<T>[]): ((of: T) => Tree) => {
   }
 }
 
+/** Rows for fields that are taken as they are: `a.b` goes to `under.b`. */
+export const asTheyAre = <T>(under: string, fields: string): Row<T>[] =>
+  fields.split(/\s+/).map((field) => {
+    const steps = field.split('.')
+    return [
+      `${under}.${steps.at(-1)}`,
+      (of) => steps.reduce<unknown>((at, step) => (at as Tree | undefined)?.[step], of), // undefined where a part is absent
+    ]
+  })
+
 /** Whether the call succeeded; unknown stays unknown. */
 export const succeeded = ({ outcome }: KeyEvent): boolean | undefined =>
   outcome === 'success' ? true : outcome === 'unknown' || outcome === 'in_progress' ? undefined : false

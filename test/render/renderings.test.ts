@@ -13,7 +13,10 @@ import type { Alert } from '../../src/model/alert.ts'
 import type { KeyEvent } from '../../src/model/event.ts'
 import { type Operation, operations } from '../../src/model/operations.ts'
 import { type Format, formats } from '../../src/model/setting.ts'
+import { ecsAlertRows, ecsEventRows } from '../../src/render/ecs.ts'
+import { ocsfAlertRows, ocsfEventRows, ocsfSignInRows } from '../../src/render/ocsf.ts'
 import { renderings } from '../../src/render/renderings.ts'
+import type { Row } from '../../src/render/standards.ts'
 import { filesBelow, hasSamples, samplesFolder } from '../support/samples.ts'
 import { root, scanBytes, scanCli } from '../support/scan.ts'
 import { type Doc, hasStandards, validators } from '../support/standards.ts'
@@ -95,7 +98,11 @@ const worded = (schema: Schema): Doc[] => {
     Object.fromEntries(
       (of.required ?? []).map((name) => {
         const below = of.properties?.[name]
-        return [name, below?.properties === undefined ? doc[name] : least(below, doc[name] as Doc)]
+        if (below?.properties !== undefined) return [name, least(below, doc[name] as Doc)]
+        const { type, minLength, enum: words, const: only, format, pattern } = below ?? {}
+        const mayBeEmpty =
+          type === 'string' && [minLength, words, only, format, pattern].every((one) => one === undefined)
+        return [name, mayBeEmpty ? '' : doc[name]]
       }),
     )
   /** An operation has its category. */
@@ -125,6 +132,22 @@ describe.skipIf(!hasStandards)('every word of ours, in the fullest and the bares
     )
   })
 })
+
+/** A row with a name that no field has would never give anything. */
+test.each([
+  ['OCSF', ocsfEventRows, eventSchema],
+  ['OCSF sign-in', ocsfSignInRows, eventSchema],
+  ['OCSF finding', ocsfAlertRows, alertSchema],
+  ['ECS', ecsEventRows, eventSchema],
+  ['ECS alert', ecsAlertRows, alertSchema],
+] as readonly [string, readonly Row<never>[], Schema][])(
+  'every row of %s gives something',
+  (_, rows, schema) => {
+    const documents = worded(schema)
+    const idle = rows.filter(([, give]) => documents.every((doc) => give(doc as never) === undefined))
+    expect(idle.map(([path]) => path)).toEqual([])
+  },
+)
 
 type Wrong = readonly [stream: 'event' | 'alert', what: string, path: string, value: unknown]
 /** Of a document with every field: one thing made wrong; `undefined` takes it away. */

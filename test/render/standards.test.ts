@@ -105,7 +105,7 @@ describe('words', () => {
   })
   test.each([
     [['T1600.001'], 2003],
-    [[], 2003],
+    [[], 2004],
     [['T1600', 'T1098'], 2004],
     [['T1562.008'], 2004],
   ])('an alert with techniques %j is of class %i', (ids, uid) =>
