@@ -164,11 +164,14 @@ const forAlerts: readonly Standard<Alert>[] = [
   { name: 'ASIM', format: 'asim', rows: columnRows(alertColumns), whole: 'AdditionalFields' },
 ]
 
-export const set = (doc: Doc, path: string, value: unknown): Doc => {
+export const memberOf = (doc: Doc, path: string): unknown =>
+  path.split('.').reduce<unknown>((at, name) => (at as Doc | undefined)?.[name], doc)
+
+const set = (doc: Doc, path: string, value: unknown): Doc => {
   const copy = structuredClone(doc)
   const names = path.split('.')
   const last = names.pop() ?? path
-  const parent = names.reduce<Doc>((at, name) => at[name] as Doc, copy)
+  const parent = (names.length === 0 ? copy : memberOf(copy, names.join('.'))) as Doc
   parent[last] = Array.isArray(parent[last]) ? [value] : value
   return copy
 }

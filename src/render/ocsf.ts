@@ -98,6 +98,10 @@ const session = (path: string): Row<KeyEvent>[] => [
 const isMfa = ({ auth: { mfa } }: KeyEvent) =>
   mfa === 'verified' ? true : mfa === 'not_used' ? false : undefined
 
+/** OCSF has 40 characters for an address, which may be written with 45. */
+const shortIp = (ip: string | undefined) =>
+  ip !== undefined && ip.length > 40 ? new URL(`http://[${ip}]`).hostname.slice(1, -1) : ip
+
 const inEvery: readonly Row<KeyEvent>[] = [
   ['metadata.uid', (e) => e.event_id],
   ['metadata.correlation_uid', (e) => e.action_id],
@@ -142,7 +146,7 @@ const inEvery: readonly Row<KeyEvent>[] = [
   ['api.response.error_message', (e) => e.error?.message],
   ['http_request.user_agent', (e) => e.network.user_agent],
   ['http_response.code', (e) => e.http_status],
-  ['src_endpoint.ip', (e) => e.network.source_ip],
+  ['src_endpoint.ip', (e) => shortIp(e.network.source_ip)],
   ['src_endpoint.name', ({ network: n }) => n.source_raw ?? (n.source_ip ? undefined : n.source_class)],
   ['src_endpoint.type', (e) => e.network.source_class],
   ['src_endpoint.interface_uid', (e) => e.network.endpoint_id],

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { fullDocument, leavesOf, type Schema, set as setOne } from '../../scripts/mapping.ts'
+import { fullDocument, leavesOf, memberOf, type Schema } from '../../scripts/mapping.ts'
 import { alertsOf, readCases } from '../../src/commands/test.ts'
 import { detectorFiles, isCases, loadDetectors } from '../../src/config/detectors.ts'
 import { recordsOf } from '../../src/detect/cases.ts'
@@ -90,60 +90,85 @@ describe.skipIf(!hasStandards || !hasSamples)('every kept event and alert', () =
 const schemaOf = (name: string): Schema =>
   JSON.parse(readFileSync(join(root, 'schemas', `${name}.schema.json`), 'utf8'))
 const [eventSchema, alertSchema] = [schemaOf('kms.event.v1'), schemaOf('kms.alert.v1')]
-/** Every word of every closed list, each in a document with every field and in one with none that may be absent. */
-const worded = (schema: Schema): Doc[] => {
-  const leaves = leavesOf(schema).filter(({ path }) => !path.includes('[]'))
-  const full = fullDocument(schema) as Doc
-  const least = (of: Schema, doc: Doc): Doc =>
-    Object.fromEntries(
-      (of.required ?? []).map((name) => {
-        const below = of.properties?.[name]
-        if (below?.properties !== undefined) return [name, least(below, doc[name] as Doc)]
-        const { type, minLength, enum: words, const: only, format, pattern } = below ?? {}
-        const mayBeEmpty =
-          type === 'string' && [minLength, words, only, format, pattern].every((one) => one === undefined)
-        return [name, mayBeEmpty ? '' : doc[name]]
-      }),
-    )
-  /** An operation has its category. */
-  const set = (doc: Doc, path: string, word: string) =>
-    setOne(
-      path === 'operation' ? setOne(doc, 'operation_category', operations[word as Operation][0]) : doc,
-      path,
-      word,
-    )
-  return leaves.flatMap(({ path, words = [], required }) =>
-    (path === 'operation_category' ? [] : words).flatMap((word) => [
-      set(full, path, word),
-      ...(required ? [set(least(schema, full), path, word)] : []),
-    ]),
-  )
+/** The same with one path set, or taken away; what leads there is made where it is not. */
+const spoiled = (doc: Doc, path: string, value: unknown): Doc => {
+  const copy = structuredClone(doc)
+  const names = path.split('.')
+  const last = names.pop() ?? path
+  let at = copy
+  for (const name of names) {
+    at[name] ??= {}
+    at = at[name] as Doc
+  }
+  if (value === undefined) delete at[last]
+  else at[last] = value
+  return copy
 }
 
-describe.skipIf(!hasStandards)('every word of ours, in the fullest and the barest document', () => {
-  test.each(formats)('passes as %s', (format) => {
-    const { event, alert } = validators[format]
-    const asDoc = (doc: Doc) => doc as unknown
-    expect(
-      once(worded(eventSchema).flatMap((one) => event(asEvent(format, asDoc(one) as KeyEvent)))),
-    ).toEqual([])
-    expect(once(worded(alertSchema).flatMap((one) => alert(asAlert(format, asDoc(one) as Alert))))).toEqual(
-      [],
+/** A document without what may be absent, with the emptiest texts that may be. */
+const least = (of: Schema, doc: Doc): Doc =>
+  Object.fromEntries(
+    (of.required ?? []).map((name) => {
+      const below = of.properties?.[name]
+      if (below?.properties !== undefined) return [name, least(below, doc[name] as Doc)]
+      const { type, minLength, enum: words, const: only, format, pattern } = below ?? {}
+      const mayBeEmpty =
+        type === 'string' && [minLength, words, only, format, pattern].every((one) => one === undefined)
+      return [name, mayBeEmpty ? '' : doc[name]]
+    }),
+  )
+/** Valid records: the fullest and the barest, both with every word of every list; one without each field, one with it alone. */
+const variants = (schema: Schema, stream: 'event' | 'alert'): unknown[] => {
+  const full = fullDocument(schema) as Doc
+  const bare = least(schema, full)
+  /** An operation has its category. */
+  const worded = (doc: Doc, path: string, word: string) =>
+    spoiled(
+      path === 'operation' ? { ...doc, operation_category: operations[word as Operation][0] } : doc,
+      path,
+      Array.isArray(memberOf(full, path)) ? [word] : word,
     )
+  return leavesOf(schema)
+    .filter(({ path }) => path !== 'operation_category' && !path.includes('[]'))
+    .flatMap(({ path, words = [] }) => [
+      spoiled(full, path, undefined),
+      spoiled(bare, path, memberOf(full, path)),
+      ...words.flatMap((word) => [worded(full, path, word), worded(bare, path, word)]),
+    ])
+    .filter((doc) => validators.native[stream](doc).length === 0)
+}
+
+describe.skipIf(!hasStandards)('every field alone, every field missing, every word', () => {
+  const [eventVariants, alertVariants] = [variants(eventSchema, 'event'), variants(alertSchema, 'alert')]
+  test('are hundreds', () =>
+    expect([eventVariants.length > 500, alertVariants.length > 50]).toEqual([true, true]))
+  test.each(formats)('pass as %s', (format) => {
+    const { event, alert } = validators[format]
+    expect(once(eventVariants.flatMap((one) => event(asEvent(format, one as KeyEvent))))).toEqual([])
+    expect(once(alertVariants.flatMap((one) => alert(asAlert(format, one as Alert))))).toEqual([])
+  })
+  test('an address in its longest form is shortened for OCSF', () => {
+    const source_ip = '0000:0000:0000:0000:0000:ffff:192.168.100.228'
+    const doc = asEvent(
+      'ocsf',
+      spoiled(fullDocument(eventSchema) as Doc, 'network.source_ip', source_ip) as unknown as KeyEvent,
+    )
+    expect(validators.ocsf.event(doc)).toEqual([])
+    expect(doc['src_endpoint']).toMatchObject({ ip: '::ffff:c0a8:64e4' })
   })
 })
 
 /** A row with a name that no field has would never give anything. */
 test.each([
-  ['OCSF', ocsfEventRows, eventSchema],
-  ['OCSF sign-in', ocsfSignInRows, eventSchema],
-  ['OCSF finding', ocsfAlertRows, alertSchema],
-  ['ECS', ecsEventRows, eventSchema],
-  ['ECS alert', ecsAlertRows, alertSchema],
-] as readonly [string, readonly Row<never>[], Schema][])(
+  ['OCSF', ocsfEventRows, eventSchema, 'event'],
+  ['OCSF sign-in', ocsfSignInRows, eventSchema, 'event'],
+  ['OCSF finding', ocsfAlertRows, alertSchema, 'alert'],
+  ['ECS', ecsEventRows, eventSchema, 'event'],
+  ['ECS alert', ecsAlertRows, alertSchema, 'alert'],
+] as readonly [string, readonly Row<never>[], Schema, 'event' | 'alert'][])(
   'every row of %s gives something',
-  (_, rows, schema) => {
-    const documents = worded(schema)
+  (_, rows, schema, stream) => {
+    const documents = variants(schema, stream)
     const idle = rows.filter(([, give]) => documents.every((doc) => give(doc as never) === undefined))
     expect(idle.map(([path]) => path)).toEqual([])
   },
@@ -262,21 +287,6 @@ const wrong: Readonly<Record<Exclude<Format, 'ecs_before_8_7'>, readonly Wrong[]
     ['alert', 'a technique that is no list', 'threat.technique.id', 'T1098'],
     ['alert', 'a time in seconds', 'event.start', 1772442000],
   ],
-}
-
-/** The same with one path set, or taken away; what leads there is made where it is not. */
-const spoiled = (doc: Doc, path: string, value: unknown): Doc => {
-  const copy = structuredClone(doc)
-  const names = path.split('.')
-  const last = names.pop() ?? path
-  let at = copy
-  for (const name of names) {
-    at[name] ??= {}
-    at = at[name] as Doc
-  }
-  if (value === undefined) delete at[last]
-  else at[last] = value
-  return copy
 }
 
 describe.skipIf(!hasStandards).each(Object.entries(wrong))('wrong documents of %s', (name, cases) => {
