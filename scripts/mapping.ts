@@ -272,7 +272,7 @@ export const mappingPage = (
 | \`cim\` | Splunk CIM: Change, Data Access, Authentication | Alerts, risk | \`kms\` |
 | \`asim\` | Microsoft Sentinel ASIM: AuditEvent | AlertEvent | \`AdditionalFields\` |
 | \`ocsf\` | OCSF 1.8.0: API Activity (6003), sign-ins Authentication (3002) | Detection Finding (2004); Compliance Finding (2003) when the only technique is T1600, Weaken Encryption | what has no attribute: \`unmapped\` |
-| \`ecs\` | Elastic Common Schema 8.7 and later | the same | \`event.original\`, as text |
+| \`ecs\` | Elastic Common Schema 9.4, whose categories Elastic knows since 8.7 | the same | \`event.original\`, as text |
 | \`ecs_before_8_7\` | the same with category \`configuration\` for \`api\`, which came with 8.7, and without \`entity\` | the same | \`event.original\`, as text |
 
 \`a[].b\` is in the first of the list \`a\`. *else*: there when the field that is preferred for the place is absent. OCSF knows MFA as

@@ -33,9 +33,9 @@ const lineSize = ({ event, alert }: Rendering): ConfiguredSink['size'] => ({
   event: (json) => Buffer.byteLength(event(json)) + 1,
   alert: (one) => Buffer.byteLength(alert(one)) + 1,
 })
-const sentSize = ({ event, alert }: Encoder): ConfiguredSink['size'] => ({
-  event: (json) => event(json).bytes.length,
-  alert: (one) => alert(one).bytes.length,
+const sentSize = ({ event, alert }: Encoder, between: number): ConfiguredSink['size'] => ({
+  event: (json) => event(json).bytes.length + between,
+  alert: (one) => alert(one).bytes.length + between,
 })
 
 /** An acknowledgement takes a second or more: what is delivered together must be worth the wait. */
@@ -123,7 +123,7 @@ const splunk = (
     ...one,
     maxWaitMs: sink.max_wait_seconds * 1000,
     batchBytes: ACKNOWLEDGED_BYTES,
-    size: sentSize(hecEncoder({ sourcetype: 'kms:event', rendering })),
+    size: sentSize(hecEncoder({ sourcetype: 'kms:event', rendering }), 0),
   }))
 }
 
@@ -147,7 +147,7 @@ const sentinel = (name: string, sink: SinkConfig<'sentinel'>): ConfiguredSink[] 
     ...one,
     maxWaitMs: sink.max_wait_seconds * 1000,
     batchBytes: SENTINEL_BYTES,
-    size: sentSize(sentinelEncoder(rendering)),
+    size: sentSize(sentinelEncoder(rendering), 1),
   }))
 }
 

@@ -97,13 +97,8 @@ const hecEvent = (envelope: Envelope, json: string): Outgoing => {
     key_id: event.target.key_id,
     schema_version: event.schema_version,
   })
-  const bytes = objectOf(
-    envelope,
-    event.time.event,
-    event.ingest.feed_id,
-    fields,
-    envelope.rendering.event(json),
-  )
+  const body = envelope.rendering.event(json, event)
+  const bytes = objectOf(envelope, event.time.event, event.ingest.feed_id, fields, body)
   return { stream: 'feed', id: event.event_id, event: json, bytes }
 }
 
@@ -117,13 +112,8 @@ const hecAlert = (envelope: Envelope, alert: Alert): Outgoing => {
     key_id: alert.entity.key_id,
     schema_version: alert.schema_version,
   })
-  const bytes = objectOf(
-    envelope,
-    alert.time.last_event,
-    alert.detector.id,
-    fields,
-    envelope.rendering.alert(alert),
-  )
+  const body = envelope.rendering.alert(alert)
+  const bytes = objectOf(envelope, alert.time.last_event, alert.detector.id, fields, body)
   return { stream: 'alerts', id: alert.alert_id, alert, bytes }
 }
 
