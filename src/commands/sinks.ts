@@ -3,8 +3,9 @@ import { readSecret, Secret } from '../config/secrets.ts'
 import { azureToken } from '../forward/azure-token.ts'
 import { consoleSink } from '../forward/console.ts'
 import { ndjsonSink } from '../forward/ndjson.ts'
-import { sentinelAlert, sentinelEvent, sentinelSink } from '../forward/sentinel.ts'
-import { hecAlert, hecEvent, splunkSink } from '../forward/splunk.ts'
+import type { Encoder } from '../forward/parts.ts'
+import { sentinelEncoder, sentinelSink } from '../forward/sentinel.ts'
+import { hecEncoder, splunkSink } from '../forward/splunk.ts'
 import type { Alert } from '../model/alert.ts'
 import type { Config } from '../model/config.ts'
 import type { KeyEvent } from '../model/event.ts'
@@ -16,6 +17,7 @@ import {
 } from '../model/operations.ts'
 import type { ForwardOptions, Selection } from '../pipeline/forward.ts'
 import { type Sink, SinkFault } from '../pipeline/ports.ts'
+import { type Rendering, renderings } from '../render/renderings.ts'
 import { renderAlertLine } from '../render/terminal.ts'
 
 export interface ConfiguredSink
@@ -27,10 +29,14 @@ export interface ConfiguredSink
   }
 }
 
-const lineSize: ConfiguredSink['size'] = {
-  event: (json) => Buffer.byteLength(json) + 1,
-  alert: (alert) => Buffer.byteLength(JSON.stringify(alert)) + 1,
-}
+const lineSize = ({ event, alert }: Rendering): ConfiguredSink['size'] => ({
+  event: (json) => Buffer.byteLength(event(json)) + 1,
+  alert: (one) => Buffer.byteLength(alert(one)) + 1,
+})
+const sentSize = ({ event, alert }: Encoder, between: number): ConfiguredSink['size'] => ({
+  event: (json) => event(json).bytes.length + between,
+  alert: (one) => alert(one).bytes.length + between,
+})
 
 /** An acknowledgement takes a second or more: what is delivered together must be worth the wait. */
 const ACKNOWLEDGED_BYTES = 2 * 1024 * 1024
@@ -96,8 +102,9 @@ const splunk = (
   name: string,
   sink: SinkConfig<'splunk'>,
   onNotice: (text: string) => void,
-): ConfiguredSink[] =>
-  streamsOf(name, sink, (stream, { index, sourcetype }) =>
+): ConfiguredSink[] => {
+  const rendering = renderings[sink.format]
+  return streamsOf(name, sink, (stream, { index, sourcetype }) =>
     splunkSink({
       name: stream,
       url: sink.url,
@@ -108,6 +115,7 @@ const splunk = (
       gzip: sink.gzip,
       index,
       sourcetype,
+      rendering,
       inFlight: sink.in_flight,
       onNotice,
     }),
@@ -115,14 +123,13 @@ const splunk = (
     ...one,
     maxWaitMs: sink.max_wait_seconds * 1000,
     batchBytes: ACKNOWLEDGED_BYTES,
-    size: {
-      event: (json) => hecEvent({ sourcetype: 'kms:event' }, json).bytes.length,
-      alert: (alert) => hecAlert({ sourcetype: 'kms:alert' }, alert).bytes.length,
-    },
+    size: sentSize(hecEncoder({ sourcetype: 'kms:event', rendering }), 0),
   }))
+}
 
 const sentinel = (name: string, sink: SinkConfig<'sentinel'>): ConfiguredSink[] => {
   const { endpoint, rule, credential, authority, scope } = sink
+  const rendering = renderings[sink.format]
   const token = azureToken({ credential, authority, scope, secretOf })
   return streamsOf(name, sink, (sinkName, { stream }) =>
     sentinelSink({
@@ -130,6 +137,7 @@ const sentinel = (name: string, sink: SinkConfig<'sentinel'>): ConfiguredSink[] 
       endpoint,
       rule,
       stream,
+      rendering,
       token,
       caFile: sink.ca_file,
       inFlight: sink.in_flight,
@@ -139,10 +147,7 @@ const sentinel = (name: string, sink: SinkConfig<'sentinel'>): ConfiguredSink[] 
     ...one,
     maxWaitMs: sink.max_wait_seconds * 1000,
     batchBytes: SENTINEL_BYTES,
-    size: {
-      event: (json) => sentinelEvent(json).bytes.length + 1,
-      alert: (alert) => sentinelAlert(alert).bytes.length + 1,
-    },
+    size: sentSize(sentinelEncoder(rendering), 1),
   }))
 }
 
@@ -156,23 +161,28 @@ export const sinksOf = (
     case 'ndjson':
       return [
         {
-          sink: ndjsonSink(name, {
-            ...(sink.events !== undefined && { events: sink.events }),
-            ...(sink.alerts !== undefined && { alerts: sink.alerts }),
-          }),
+          sink: ndjsonSink(
+            name,
+            {
+              ...(sink.events !== undefined && { events: sink.events }),
+              ...(sink.alerts !== undefined && { alerts: sink.alerts }),
+            },
+            renderings[sink.format],
+          ),
           selection: everything(sink.events !== undefined, sink.alerts !== undefined),
-          size: lineSize,
+          size: lineSize(renderings[sink.format]),
         },
       ]
     case 'console': {
       const color = process.stdout.isTTY === true && !process.env['NO_COLOR']
+      const rendering = renderings[sink.format === 'text' || sink.format === 'json' ? 'native' : sink.format]
       const render = (alert: Alert) =>
-        sink.format === 'json' ? `${JSON.stringify(alert)}\n` : renderAlertLine(alert, { color })
+        sink.format === 'text' ? renderAlertLine(alert, { color }) : `${rendering.alert(alert)}\n`
       return [
         {
           sink: consoleSink(name, process.stdout, render),
           selection: everything(false, true),
-          size: lineSize,
+          size: lineSize(rendering),
         },
       ]
     }
