@@ -2,6 +2,7 @@
 import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
 import type { Criticality } from '../model/operations.ts'
+import type { Rendering } from '../render/renderings.ts'
 import type { Encoder, Outgoing } from './parts.ts'
 
 /** What the key of Kafka, the attributes of a CloudEvent and the head of a syslog message are made of. */
@@ -19,16 +20,6 @@ export interface Facts {
 export interface Enveloped extends Outgoing {
   readonly facts: Facts
 }
-
-/** How a record is written: the place for another standard than our own. */
-export interface Rendering {
-  /** @param json the event as it is journaled @returns JSON */
-  event(event: KeyEvent, json: string): string
-  /** @returns JSON */
-  alert(alert: Alert): string
-}
-
-export const native: Rendering = { event: (_, json) => json, alert: (alert) => JSON.stringify(alert) }
 
 const ofEvent = ({ event_id, schema_version, time, target, actor, criticality }: KeyEvent): Facts => ({
   id: event_id,
@@ -48,13 +39,13 @@ const ofAlert = ({ alert_id, revision, schema_version, time, entity, account, se
 
 /** @param wrap one record in its envelope */
 export const enveloped = (
+  rendering: Rendering,
   wrap: (facts: Facts, body: string) => string,
-  rendering: Rendering = native,
 ): Encoder<Enveloped> => ({
   event(json) {
     const event = JSON.parse(json) as KeyEvent // journaled: it follows the schema
     const facts = ofEvent(event)
-    const bytes = Buffer.from(wrap(facts, rendering.event(event, json)))
+    const bytes = Buffer.from(wrap(facts, rendering.event(json, event)))
     return { stream: 'feed', id: event.event_id, event: json, bytes, facts }
   },
   alert(alert) {

@@ -10,6 +10,7 @@ import { once } from 'node:events'
 import type { Kafka, Producer } from 'kafkajs'
 import { KeytrailError } from '../model/error.ts'
 import { type Sink, SinkFault } from '../pipeline/ports.ts'
+import type { Rendering } from '../render/renderings.ts'
 import { type Enveloped, enveloped } from './envelope.ts'
 import { deliverParts, type Outcome } from './parts.ts'
 
@@ -27,6 +28,7 @@ export interface KafkaSinkOptions {
   readonly name: string
   readonly topic: string
   readonly compression: 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
+  readonly rendering: Rendering
   readonly client: KafkaClient
 }
 
@@ -53,8 +55,8 @@ interface Session {
   send(items: readonly Enveloped[]): Promise<unknown>
 }
 
-export const kafkaSink = ({ name, topic, compression, client }: KafkaSinkOptions): Sink => {
-  const encoder = enveloped((_, body) => body)
+export const kafkaSink = ({ name, topic, compression, rendering, client }: KafkaSinkOptions): Sink => {
+  const encoder = enveloped(rendering, (_, body) => body)
   const memo = { delivery: 'every replica in sync has it' }
   let session: Session | undefined
 

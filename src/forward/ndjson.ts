@@ -4,6 +4,7 @@ import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { KeytrailError } from '../model/error.ts'
 import type { Position, Sink } from '../pipeline/ports.ts'
+import type { Rendering } from '../render/renderings.ts'
 
 export interface LineWriter {
   /** @param line JSON text without a line end */
@@ -76,6 +77,7 @@ const rotated = async (path: string, one: Awaited<ReturnType<typeof settledFile>
 export const ndjsonSink = (
   name: string,
   paths: { readonly events?: string; readonly alerts?: string },
+  rendering: Rendering,
 ): Sink => {
   const files = new Map<'events' | 'alerts', Awaited<ReturnType<typeof settledFile>>>()
   const append = async (stream: 'events' | 'alerts', lines: readonly string[]) => {
@@ -112,11 +114,11 @@ export const ndjsonSink = (
       return ends()
     },
     async send({ events, alerts }) {
-      await append('events', events)
       await append(
-        'alerts',
-        alerts.map((alert) => JSON.stringify(alert)),
+        'events',
+        events.map((json) => rendering.event(json)),
       )
+      await append('alerts', alerts.map(rendering.alert))
       return { memo: ends(), refused: [] }
     },
     async close() {

@@ -6,10 +6,9 @@
 import { randomUUID } from 'node:crypto'
 import { promisify } from 'node:util'
 import { gzip as gzipCallback } from 'node:zlib'
-import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { type Sink, SinkFault } from '../pipeline/ports.ts'
-import { asimAlert, asimEvent } from '../render/asim.ts'
+import type { Rendering } from '../render/renderings.ts'
 import type { AzureToken } from './azure-token.ts'
 import { type Answer, httpClient, unanswered } from './http.ts'
 import { pace } from './pace.ts'
@@ -24,6 +23,7 @@ export interface SentinelOptions {
   readonly rule: string
   /** As the rule declares it. */
   readonly stream: string
+  readonly rendering: Rendering
   readonly token: AzureToken
   readonly caFile?: string | undefined
   readonly inFlight: number
@@ -43,10 +43,10 @@ const RATE = { requests: 12_000, bytes: 2_000_000_000 }
 const gzip = promisify(gzipCallback)
 const compress = (bytes: Buffer) => gzip(bytes, { level: 1 })
 
-const bytesOf = (row: Record<string, unknown>): Buffer => {
-  const text = JSON.stringify(row)
+const bytesOf = (text: string): Buffer => {
   if (text.length * 3 <= MAX_FIELD_BYTES || Buffer.byteLength(text) <= MAX_FIELD_BYTES)
     return Buffer.from(text)
+  const row = JSON.parse(text) as object
   return Buffer.from(
     JSON.stringify(
       Object.fromEntries(
@@ -56,16 +56,17 @@ const bytesOf = (row: Record<string, unknown>): Buffer => {
   )
 }
 
-export const sentinelEvent = (json: string): Outgoing => {
-  const event = JSON.parse(json) as KeyEvent // journaled: it follows the schema
-  return { stream: 'feed', id: event.event_id, event: json, bytes: bytesOf(asimEvent(event)) }
-}
-
-export const sentinelAlert = (alert: Alert): Outgoing => ({
-  stream: 'alerts',
-  id: alert.alert_id,
-  alert,
-  bytes: bytesOf(asimAlert(alert)),
+export const sentinelEncoder = (rendering: Rendering): Encoder => ({
+  event(json) {
+    const event = JSON.parse(json) as KeyEvent // journaled: it follows the schema
+    return { stream: 'feed', id: event.event_id, event: json, bytes: bytesOf(rendering.event(json, event)) }
+  },
+  alert: (alert) => ({
+    stream: 'alerts',
+    id: alert.alert_id,
+    alert,
+    bytes: bytesOf(rendering.alert(alert)),
+  }),
 })
 
 interface Problem {
@@ -116,11 +117,10 @@ export const dcrMeaning = (answer: Answer): Outcome => {
   return { kind: 'again', reason, fault: meaning === 'fault', afterMs }
 }
 
-const encoder: Encoder = { event: sentinelEvent, alert: sentinelAlert }
-
 /** One stream of one data collection rule. */
 export const sentinelSink = (options: SentinelOptions): Sink => {
   const { name, token, inFlight, clock } = options
+  const encoder = sentinelEncoder(options.rendering)
   const http = httpClient(options.caFile, inFlight)
   const url = new URL(
     `${options.endpoint.replace(/\/+$/, '')}/dataCollectionRules/${encodeURIComponent(options.rule)}/streams/${encodeURIComponent(options.stream)}?api-version=2023-01-01`,

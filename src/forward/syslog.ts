@@ -11,6 +11,7 @@ import { type ConnectionOptions, connect } from 'node:tls'
 import { KeytrailError, messageOf } from '../model/error.ts'
 import type { Criticality } from '../model/operations.ts'
 import type { Sink } from '../pipeline/ports.ts'
+import type { Rendering } from '../render/renderings.ts'
 import { type Enveloped, enveloped, type Facts } from './envelope.ts'
 import { explained } from './http.ts'
 import { deliverParts, type Outcome } from './parts.ts'
@@ -28,6 +29,7 @@ export interface SyslogOptions extends MessageFormat {
   readonly name: string
   readonly host: string
   readonly port: number
+  readonly rendering: Rendering
   /** @throws KeytrailError when a file cannot be read */
   readonly tls: () => ConnectionOptions | undefined
 }
@@ -71,7 +73,7 @@ export const syslogSink = (options: SyslogOptions): Sink => {
   const { name, host, port, tls } = options
   const where = { host: `${host}:${port}`, hostname: host }
   const memo = { delivery: 'the receiver has read it to the end' }
-  const encoder = enveloped((facts, body) => {
+  const encoder = enveloped(options.rendering, (facts, body) => {
     const message = syslogMessage(options, facts, body)
     return `${Buffer.byteLength(message)} ${message}`
   })

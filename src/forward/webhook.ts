@@ -7,6 +7,7 @@
  */
 import { createHash, createHmac } from 'node:crypto'
 import { type Sink, SinkFault } from '../pipeline/ports.ts'
+import type { Rendering } from '../render/renderings.ts'
 import { enveloped, type Facts } from './envelope.ts'
 import { guard } from './guard.ts'
 import { type Answer, httpClient, NoAnswer, unanswered } from './http.ts'
@@ -24,6 +25,7 @@ export interface WebhookOptions {
   readonly proxy?: string | undefined
   readonly ca_file?: string | undefined
   readonly in_flight: number
+  readonly rendering: Rendering
   /** Reads what `keys` and `token` name. @throws SinkFault */
   readonly secretOf: (name: string) => string
   /** Milliseconds since 1970. */
@@ -88,7 +90,7 @@ export const webhookSink = (options: WebhookOptions): Sink => {
   const { check, lookup } = guard(options.allow)
   const route = proxy === undefined ? { lookup } : { proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } }
   const http = httpClient(options.ca_file, inFlight, undefined, route)
-  const encoder = enveloped((facts, body) => cloudEvent(source, facts, body))
+  const encoder = enveloped(options.rendering, (facts, body) => cloudEvent(source, facts, body))
   const memo = { delivery: 'the receiver answers 2xx' }
   const contentType = `application/cloudevents${mode === 'batch' ? '-batch' : ''}+json; charset=utf-8`
   /** Requests at the same time: one after a failure, so that a busy receiver is asked once. */

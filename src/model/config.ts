@@ -1,7 +1,7 @@
 /** The configuration: what `run` reads from and writes to, and how records are read. `scan` needs none. */
 import { z } from 'zod'
 import { categories, criticalities } from './operations.ts'
-import { address, azureCredential, id, path, pattern, secret } from './setting.ts'
+import { address, azureCredential, format, formats, id, path, pattern, secret } from './setting.ts'
 import { kafkaAccess, saslNeedsTls, sourceConfig, tls, topic } from './sources.ts'
 
 const ndjsonSink = z
@@ -9,6 +9,7 @@ const ndjsonSink = z
     type: z.literal('ndjson'),
     events: path('file for the normalized feed').optional(),
     alerts: path('file for alerts').optional(),
+    format: format('native'),
   })
   .refine(({ events, alerts }) => events !== undefined || alerts !== undefined, 'name events, alerts or both')
   .describe('files with one JSON object a line')
@@ -16,7 +17,10 @@ const ndjsonSink = z
 const consoleSink = z
   .strictObject({
     type: z.literal('console'),
-    format: z.enum(['text', 'json']).describe('for people or for programs').default('text'),
+    format: z
+      .enum(['text', 'json', ...formats])
+      .describe('for people, or for programs; json is native')
+      .default('text'),
   })
   .describe('alerts on standard output')
 
@@ -80,6 +84,7 @@ const splunkSink = z
       .describe('seconds after which what nobody acknowledged is sent again')
       .default(300),
     gzip: z.boolean().describe('compress requests').default(true),
+    format: format('cim'),
     ...streams(splunkStream('kms:alert'), splunkStream('kms:event')),
     ...httpSink,
   })
@@ -95,6 +100,7 @@ const sentinelSink = z
       .regex(/^dcr-[0-9A-Za-z]{1,64}$/, 'the immutable id of the rule, such as dcr-0123456789abcdef')
       .describe('immutable id of the data collection rule'),
     credential: azureCredential,
+    format: format('asim'),
     authority: address('address that gives tokens, where it is not the public cloud').optional(),
     scope: pattern('scope of the token, where it is not the public cloud').default(
       'https://monitor.azure.com/.default',
@@ -106,6 +112,22 @@ const sentinelSink = z
     ...httpSink,
   })
   .refine(...alertsOrFeed)
+  .superRefine(({ format, alerts, feed }, found) => {
+    if (format.startsWith('ecs'))
+      found.addIssue({
+        code: 'custom',
+        path: ['format'],
+        message: 'ECS has a field @timestamp, and no column of a table may be called so: use asim or ocsf',
+      })
+    else
+      for (const [path, one] of Object.entries({ alerts, feed }))
+        if (format !== 'asim' && one?.stream.startsWith('Custom-Keytrail'))
+          found.addIssue({
+            code: 'custom',
+            path: [path, 'stream'],
+            message: `the table behind ${one.stream} has the columns of ASIM: name a stream of your own, made for ${format}, or leave out format`,
+          })
+  })
   .describe('Microsoft Sentinel, by the Logs Ingestion API')
 
 const kafkaSink = z
@@ -116,6 +138,7 @@ const kafkaSink = z
       .enum(['none', 'gzip', 'snappy', 'lz4', 'zstd'])
       .describe('how batches are compressed')
       .default('zstd'),
+    format: format('native'),
     ...streams({ topic: topic.describe('topic') }, { topic: topic.describe('topic') }),
     ...waiting,
   })
@@ -143,6 +166,7 @@ const webhookSink = z
       .max(100)
       .describe('networks that may be called although they are not the internet, such as 10.1.2.0/24')
       .default([]),
+    format: format('native'),
     proxy: address('address of a proxy; those of the environment are not used').optional(),
     ...streams({}, {}),
     ...httpSink,
@@ -172,6 +196,7 @@ const syslogSink = z
       .max(1024 * 1024)
       .describe('bytes of a message at most; of a longer record the longest texts are cut')
       .default(8192),
+    format: format('native'),
     ...streams({}, {}),
     ...waiting,
   })

@@ -23,6 +23,12 @@ export const address = (about: string) =>
     )
     .describe(about)
 
+/** What an event or an alert looks like when it leaves; ECS has the category `api` since 8.7. */
+export const formats = ['native', 'cim', 'asim', 'ocsf', 'ecs', 'ecs_before_8_7'] as const
+export type Format = (typeof formats)[number]
+export const format = (usual: Format) =>
+  z.enum(formats).describe('what events and alerts look like: docs/mapping.md').default(usual)
+
 export const id = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,63}$/)

@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { ndjsonSink } from '../../src/forward/ndjson.ts'
 import type { Position } from '../../src/pipeline/ports.ts'
+import { renderings } from '../../src/render/renderings.ts'
 import { alertOf } from '../support/deliveries.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'keytrail-ndjson-'))
@@ -29,7 +30,7 @@ const numbers = (path: string) =>
 
 let files = 0
 const begin = async (memo: Position = {}, path = join(folder, `${++files}.ndjson`)) => {
-  const sink = ndjsonSink('files', { alerts: path })
+  const sink = ndjsonSink('files', { alerts: path }, renderings.native)
   await sink.open(memo, signal)
   const write = async (...all: number[]) =>
     (await sink.send({ events: [], alerts: all.map((n) => alertOf(n)) }, signal)).memo

@@ -189,6 +189,17 @@ test('messages follow the grammar, carry id and severity, and the record whole',
   })
 })
 
+test('another format is another message in the same head', async () => {
+  const { port, messages } = await receive()
+  await sinkTo(port, { format: 'ocsf' }).send(delivery, signal)
+  const all = messages()
+  // OCSF: API Activity for events, Detection Finding for alerts
+  expect(all.map(({ text }) => (JSON.parse(text) as { class_uid: number }).class_uid)).toEqual([
+    6003, 6003, 2004,
+  ])
+  expect(all[2]?.data['id']).toBe(`${'3'.padStart(32, '0')}:1`)
+})
+
 describe('a record that is too long', () => {
   test.each([2048, 4096, 8192, 65_536])(
     'keeps to %s bytes, stays JSON and keeps its id',

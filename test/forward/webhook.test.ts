@@ -7,6 +7,7 @@ import { Webhook } from 'standardwebhooks'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type WebhookOptions, webhookAnswers, webhookSink } from '../../src/forward/webhook.ts'
 import { type Sink, SinkFault } from '../../src/pipeline/ports.ts'
+import { renderings } from '../../src/render/renderings.ts'
 import { alertOf, eventOf } from '../support/deliveries.ts'
 
 interface Taken {
@@ -66,6 +67,7 @@ const sinkTo = (url: string, more: Partial<WebhookOptions> = {}): Sink => {
     source: 'urn:keytrail',
     allow: ['127.0.0.0/8'],
     in_flight: 1,
+    rendering: renderings.native,
     secretOf: (name) => name,
     clock: Date.now,
     ...more,
@@ -118,6 +120,14 @@ describe.each(['single', 'batch'] as const)('%s', (mode) => {
     ])
     expect(events[0]?.time).toContain('2026-03-02T09:00:00.123')
   })
+})
+
+test('another format is other data in the same event', async () => {
+  const { posted, url } = await serve()
+  await sinkTo(url, { rendering: renderings.ocsf }).send(delivery, signal)
+  const all = posted.flatMap(eventsIn)
+  expect(all.map(({ data }) => (data as { class_uid: number }).class_uid)).toEqual([6003, 6003, 2004])
+  expect(all[2]?.id).toBe(`${'3'.padStart(32, '0')}:2`)
 })
 
 describe('the signature', () => {

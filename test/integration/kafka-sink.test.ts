@@ -14,6 +14,7 @@ import { kafkaSink } from '../../src/forward/kafka.ts'
 import * as kafkaClient from '../../src/ingest/kafka-client.ts'
 import { unpacked } from '../../src/journal/store.ts'
 import type { Sink } from '../../src/pipeline/ports.ts'
+import { renderings } from '../../src/render/renderings.ts'
 import { clientOf, noKafka, type RunningKafka, startKafka } from '../standins/kafka.ts'
 import { alertOf } from '../support/deliveries.ts'
 import { random } from '../support/kills.ts'
@@ -200,6 +201,7 @@ describe.skipIf(noKafka !== undefined)(`the sink Kafka${noKafka ? `: ${noKafka}`
       name: 'bus',
       topic,
       compression: 'zstd',
+      rendering: renderings.native,
       client: { open, hangUp, explained, rootOf },
       ...more,
     })
