@@ -1,0 +1,61 @@
+/** What `doctor` asks Pub/Sub. No message is taken: that would count as an attempt to deliver it. */
+import type { PubSub, protos } from '@google-cloud/pubsub'
+import type { Check } from '../pipeline/ports.ts'
+import type { PubSubOptions } from './pubsub.ts'
+import { CONSUME, explainedPubSub, mayConsume, once, openPubSub } from './pubsub-client.ts'
+
+const PAGE = 'docs/permissions/google-pubsub.md'
+
+const mayRead = async (client: PubSub, name: string): Promise<string> => {
+  const may = await mayConsume(client, name)
+  if (may === false)
+    throw new Error(
+      `the permission ${CONSUME} is missing, or there is no such subscription: give the identity the role roles/pubsub.subscriber on it (${PAGE})`,
+    )
+  return may === undefined ? 'it answers, and does not tell who may read' : `${CONSUME} is granted`
+}
+
+/** @throws when it cannot be read as it is */
+const described = (found: protos.google.pubsub.v1.ISubscription): string => {
+  if (found.detached || found.topic === '_deleted-topic_')
+    throw new Error('it has no topic any more, and gets nothing: make it anew')
+  if (found.pushConfig?.pushEndpoint || found.bigqueryConfig?.table || found.cloudStorageConfig?.bucket)
+    throw new Error('it pushes or exports: Keytrail needs a subscription of the type pull')
+  const { maxDeliveryAttempts } = found.deadLetterPolicy ?? {}
+  const kept = Number(found.messageRetentionDuration?.seconds ?? 0) / 86_400
+  return [
+    `of ${found.topic}`,
+    kept > 0 && `unread messages are kept for ${kept.toFixed(kept < 1 ? 2 : 0)} days`,
+    found.enableExactlyOnceDelivery && 'delivers exactly once',
+    found.enableMessageOrdering && 'ordered',
+    found.filter && `filter ${found.filter}: what it holds back is not counted`,
+    maxDeliveryAttempts ? `dead letters after ${maxDeliveryAttempts} attempts` : 'no dead letter topic',
+  ]
+    .filter(Boolean)
+    .join(', ')
+}
+
+export const checkPubSub = async (options: PubSubOptions, signal: AbortSignal): Promise<readonly Check[]> => {
+  const checks: Check[] = []
+  const client = await openPubSub(options)
+  const step = async (name: string, work: () => Promise<string>) => {
+    signal.throwIfAborted()
+    try {
+      checks.push({ step: name, ok: true, detail: await work() })
+    } catch (cause) {
+      checks.push({ step: name, ok: false, detail: explainedPubSub(cause) })
+    }
+  }
+  try {
+    for (const name of options.subscriptions) {
+      await step(`read ${name}`, () => mayRead(client, name))
+      await step(`subscription ${name}`, async () => {
+        const [found] = await client.subscription(name).getMetadata(once)
+        return described(found)
+      })
+    }
+  } finally {
+    await client.close()
+  }
+  return checks
+}
