@@ -28,8 +28,9 @@ interface Feed {
   /** Those that wait, and those that were taken and have no commit yet. */
   readonly held: Set<Message>
   isTaking: boolean
-  /** Of the last message, or the beginning of the stream; `undefined` without one. Milliseconds of a steady clock. */
-  stirred: number | undefined
+  /** When its stream was opened, if it has one, and when the last message came: milliseconds of a steady clock. */
+  opened: number | undefined
+  heard: number
   /** Something waits. */
   wake(): void
 }
@@ -42,7 +43,7 @@ const ASK_MS = 10_000
 /** Waits after failures double between these. */
 const FIRST_WAIT_MS = 250
 const MAX_WAIT_MS = 30_000
-/** The service ends streams that are older than some minutes, which says nothing; a younger one says something. */
+/** The service ends streams after some minutes, which says nothing; one that ends before, and brought nothing, has a reason. */
 const USUAL_MS = 10_000
 /** Leases are renewed for so long at least: a process that stands still for a while keeps them. The service allows 600. */
 const DEADLINE_S = 30
@@ -64,7 +65,8 @@ export const pubSub = (options: PubSubOptions): Source => {
       waiting: [],
       held: new Set(),
       isTaking: false,
-      stirred: undefined,
+      opened: undefined,
+      heard: Number.NEGATIVE_INFINITY,
       wake: unused,
     }),
   )
@@ -142,10 +144,10 @@ export const pubSub = (options: PubSubOptions): Source => {
       subscription.on('message', (message: Message) => {
         one.held.add(message)
         one.waiting.push(message)
-        one.stirred = performance.now()
+        one.heard = performance.now()
         one.wake()
       })
-      one.stirred = performance.now()
+      one.opened = performance.now()
       const watch = async () => {
         while (!stop.aborted) {
           await rest(LOOK_MS)
@@ -157,7 +159,7 @@ export const pubSub = (options: PubSubOptions): Source => {
       try {
         await Promise.race([over, watch()])
       } finally {
-        one.stirred = undefined
+        one.opened = undefined
         const closed: Promise<unknown> = subscription
           .close()
           .catch(unused) // it is not used again
@@ -180,7 +182,7 @@ export const pubSub = (options: PubSubOptions): Source => {
               `lease ${one.name}`,
               `${one.name}: messages waited for ${options.lease_seconds} s and were given back; they are read when reading goes on`,
             )
-          } else if (performance.now() - began > USUAL_MS) wait = FIRST_WAIT_MS
+          } else if (one.heard > began || performance.now() - began > USUAL_MS) wait = FIRST_WAIT_MS
           else await trouble(one, explainedPubSub(cause))
           await rest(wait * (0.5 + Math.random() / 2))
           wait = Math.min(wait * 2, MAX_WAIT_MS)
@@ -223,7 +225,7 @@ export const pubSub = (options: PubSubOptions): Source => {
     const survey = async () => {
       for (let asked = Number.NEGATIVE_INFINITY; !stop.aborted; ) {
         await rest(LOOK_MS)
-        const last = Math.max(...feeds.map(({ stirred = 0 }) => stirred))
+        const last = Math.max(...feeds.map(({ opened = 0, heard }) => Math.max(opened, heard)))
         if (!feeds.every(isQuiet) || (asked > last && performance.now() - asked < ASK_MS)) continue
         asked = performance.now()
         const answered = await Promise.all(feeds.map(answers))
