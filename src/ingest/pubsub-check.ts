@@ -37,7 +37,7 @@ const described = (found: protos.google.pubsub.v1.ISubscription): string => {
 
 export const checkPubSub = async (options: PubSubOptions, signal: AbortSignal): Promise<readonly Check[]> => {
   const checks: Check[] = []
-  const client = await openPubSub(options)
+  let client: PubSub | undefined
   const step = async (name: string, work: () => Promise<string>) => {
     signal.throwIfAborted()
     try {
@@ -46,16 +46,22 @@ export const checkPubSub = async (options: PubSubOptions, signal: AbortSignal): 
       checks.push({ step: name, ok: false, detail: explainedPubSub(cause) })
     }
   }
+  await step('sign in', async () => {
+    client = await openPubSub(options)
+    return 'there are credentials'
+  })
+  const own = client
+  if (own === undefined) return checks
   try {
     for (const name of options.subscriptions) {
-      await step(`read ${name}`, () => mayRead(client, name))
+      await step(`read ${name}`, () => mayRead(own, name))
       await step(`subscription ${name}`, async () => {
-        const [found] = await client.subscription(name).getMetadata(once)
+        const [found] = await own.subscription(name).getMetadata(once)
         return described(found)
       })
     }
   } finally {
-    await client.close()
+    await own.close()
   }
   return checks
 }

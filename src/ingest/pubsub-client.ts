@@ -9,19 +9,29 @@ const DESCRIBE = 'pubsub.subscriptions.get'
 /** Of one answer. */
 const ANSWER_MS = 10_000
 /** Once, and no more than so long: who asks tries again. */
-export const once = { timeout: ANSWER_MS, maxRetries: 0 }
+export const once = { timeout: ANSWER_MS, retry: { retryCodes: [] } }
 
+const SCOPE = 'https://www.googleapis.com/auth/pubsub'
+
+/** @throws when there are no credentials: the client itself would end the process */
 export const openPubSub = async ({
   project,
-  credentials_file,
   endpoint,
-}: Pick<PubSubConfig, 'project' | 'credentials_file' | 'endpoint'>): Promise<PubSub> => {
-  const { PubSub } = await import('@google-cloud/pubsub')
+}: Pick<PubSubConfig, 'project' | 'endpoint'>): Promise<PubSub> => {
+  const [{ PubSub }, { GoogleAuth, PassThroughClient }] = await Promise.all([
+    import('@google-cloud/pubsub'),
+    import('google-auth-library'),
+  ])
+  const isHere = endpoint?.startsWith('http:') === true
+  const auth = isHere
+    ? new GoogleAuth({ authClient: new PassThroughClient() }) // an emulator asks for no credentials
+    : new GoogleAuth({ scopes: SCOPE })
+  await auth.getClient()
   return new PubSub({
     projectId: project,
-    ...(credentials_file !== undefined && { keyFilename: credentials_file }),
+    auth,
     // any other host than Google's own would be taken for an emulator, and spoken to without TLS
-    ...(endpoint !== undefined && { apiEndpoint: endpoint, emulatorMode: endpoint.startsWith('http:') }),
+    ...(endpoint !== undefined && { apiEndpoint: endpoint, emulatorMode: isHere }),
   })
 }
 
@@ -47,10 +57,10 @@ const PAGE = 'docs/permissions/google-pubsub.md'
 
 const remedyOf = (code: number | undefined, text: string): string | undefined => {
   if (/default credentials/i.test(text))
-    return 'no credentials were found: name credentials_file, or set GOOGLE_APPLICATION_CREDENTIALS'
-  if (/ENOENT/.test(text)) return 'there is no such file: correct credentials_file'
+    return 'no credentials were found: set GOOGLE_APPLICATION_CREDENTIALS'
+  if (/ENOENT|does not exist/.test(text)) return 'correct GOOGLE_APPLICATION_CREDENTIALS'
   if (/invalid_grant|invalid_client|unauthorized_client/.test(text))
-    return 'the credentials are not accepted: was the key deleted? Correct credentials_file'
+    return 'the credentials are not accepted: was the key deleted?'
   switch (code) {
     case status.denied:
       return `a permission is missing: ${CONSUME} (role roles/pubsub.subscriber) to read, ${DESCRIBE} (role roles/pubsub.viewer) to describe (${PAGE})`

@@ -49,6 +49,8 @@ const USUAL_MS = 10_000
 const DEADLINE_S = 30
 /** A graceful stop has ten seconds for everything (architecture.md section 8). */
 const CLOSE_MS = 4000
+/** The client would wait for five minutes, and hold the process as long. */
+const CONNECT_MS = 5000
 const NOTHING = Buffer.alloc(0)
 const unused = () => {}
 
@@ -92,12 +94,12 @@ export const pubSub = (options: PubSubOptions): Source => {
 
   const read: Source['read'] = async (known, give, signal) => {
     const { Duration, SubscriptionCloseBehaviors } = await import('@google-cloud/pubsub')
-    const own = await openPubSub(options)
-    client = own
     const done = new AbortController()
     const stop = AbortSignal.any([signal, done.signal])
     const rest = (ms: number) => sleep(ms, undefined, { signal: stop }).catch(unused) // loops look themselves
-    const stopped = new Promise<void>((resolve) => stop.addEventListener('abort', () => resolve()))
+    stop.addEventListener('abort', () => {
+      for (const { wake } of feeds) wake()
+    })
     let failure: unknown
     const inTurn = turns()
     const take = (piece: Piece | 'idle') =>
@@ -115,13 +117,27 @@ export const pubSub = (options: PubSubOptions): Source => {
       return nothingOf(name, { trouble: `${name}: ${text}` })
     }
 
+    let opened: PubSub | undefined
+    for (let wait = FIRST_WAIT_MS; opened === undefined; wait = Math.min(wait * 2, MAX_WAIT_MS)) {
+      try {
+        opened = await openPubSub(options)
+      } catch (cause) {
+        for (const one of feeds) await trouble(one, explainedPubSub(cause))
+        await rest(wait)
+        if (stop.aborted) return
+      }
+    }
+    const own = opened
+    client = own
+
     const lease = Duration.from({ seconds: options.lease_seconds })
     const deadline = Math.min(DEADLINE_S, options.lease_seconds)
     const settings = {
       flowControl: { maxMessages: options.prefetch_messages, maxBytes: options.prefetch_bytes },
       minAckDeadline: Duration.from({ seconds: deadline }),
       maxExtensionTime: lease,
-      streamingOptions: { maxStreams: 1 }, // of several, one that ends without an error would be missed by nobody
+      // of several streams, one that ends without an error is not opened again
+      streamingOptions: { maxStreams: 1, timeout: CONNECT_MS },
       closeOptions: { behavior: SubscriptionCloseBehaviors.WaitForProcessing, timeout: lease },
     }
 
@@ -195,10 +211,9 @@ export const pubSub = (options: PubSubOptions): Source => {
       while (!stop.aborted) {
         const message = one.waiting.shift()
         if (message === undefined) {
-          const woken = new Promise<void>((resolve) => {
+          await new Promise<void>((resolve) => {
             one.wake = resolve
           })
-          await Promise.race([woken, stopped])
           continue
         }
         one.isTaking = true
@@ -210,8 +225,11 @@ export const pubSub = (options: PubSubOptions): Source => {
       }
     }
 
-    const isQuiet = ({ waiting, isTaking, stirred }: Feed) =>
-      waiting.length === 0 && !isTaking && stirred !== undefined && performance.now() - stirred > QUIET_MS
+    const isQuiet = ({ waiting, isTaking, opened, heard }: Feed) =>
+      waiting.length === 0 &&
+      !isTaking &&
+      opened !== undefined &&
+      performance.now() - Math.max(opened, heard) > QUIET_MS
     /** The service says nothing about what is unread: a quiet stream is empty if the service answers meanwhile. */
     const answers = async (one: Feed) => {
       try {

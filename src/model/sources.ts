@@ -242,9 +242,6 @@ const pubSubSource = z
       .describe(
         'at the first start: read what the subscription holds, or pass over (and acknowledge) what was published before now, or before a time (RFC 3339)',
       ),
-    credentials_file: path(
-      "JSON of a service account or of workload identity federation; without it credentials are looked for where Google's tools look",
-    ).optional(),
     endpoint: address('address of the service: a regional or private one').optional(),
     prefetch_messages: z
       .int()

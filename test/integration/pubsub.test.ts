@@ -133,9 +133,11 @@ describe('run loses nothing and judges each event once', { timeout: 60_000 }, ()
             }
           }
           server.publish(destroyed)
-          await sleep(1000)
-          server.lapse() // of what was on its way when a stream ended, and not acknowledged
-          await eventually('all is acknowledged', () => server.acknowledged === CALM + 2)
+          await eventually('all is acknowledged', async () => {
+            await sleep(1000)
+            server.lapse() // of what was on its way when a stream ended, and not acknowledged
+            return server.acknowledged === CALM + 2
+          })
         })().finally(() => stop('SIGTERM')),
     })
     expect(code, log).toBe(0)

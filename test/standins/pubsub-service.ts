@@ -120,7 +120,6 @@ const invalidIds = (ids: readonly string[]) => {
 }
 
 export const startPubSubService = async (options: PubSubServiceOptions = {}): Promise<PubSubService> => {
-  process.env['METADATA_SERVER_DETECTION'] = 'none' // the client looks for one although it needs no credentials
   const { backlog = 0, bytesOf } = options
   const name = 'audit'
   const full = `projects/${PROJECT}/subscriptions/${name}`
