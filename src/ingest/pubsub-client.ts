@@ -49,9 +49,13 @@ export const status = {
   unauthenticated: 16,
 }
 
+/** Not all failures of the client are errors. */
+const isFailure = (cause: unknown): cause is { readonly message: unknown } =>
+  typeof cause === 'object' && cause !== null && 'message' in cause
+
 /** Status of a failure; none when it did not come from the service. */
 export const codeOf = (cause: unknown): number | undefined =>
-  cause instanceof Error && 'code' in cause && typeof cause.code === 'number' ? cause.code : undefined
+  isFailure(cause) && 'code' in cause && typeof cause.code === 'number' ? cause.code : undefined
 
 const PAGE = 'docs/permissions/google-pubsub.md'
 
@@ -83,7 +87,7 @@ const remedyOf = (code: number | undefined, text: string): string | undefined =>
 /** What a failure says, and what to do. */
 export const explainedPubSub = (cause: unknown): string => {
   const code = codeOf(cause)
-  const [line = ''] = messageOf(cause).split('\n')
+  const [line = ''] = (isFailure(cause) ? String(cause.message) : messageOf(cause)).split('\n')
   const text =
     printable(line).slice(0, 500) || (code === status.ok ? 'it ended without a reason' : `status ${code}`)
   const remedy = remedyOf(code, line)

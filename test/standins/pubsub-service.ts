@@ -45,6 +45,7 @@ const service = {
   pull: coded(of('StreamingPull'), v1.StreamingPullRequest, v1.StreamingPullResponse, true),
   acknowledge: coded(of('Acknowledge'), v1.AcknowledgeRequest, protos.google.protobuf.Empty),
   modify: coded(of('ModifyAckDeadline'), v1.ModifyAckDeadlineRequest, protos.google.protobuf.Empty),
+  publish: coded('/google.pubsub.v1.Publisher/Publish', v1.PublishRequest, v1.PublishResponse),
   get: coded(of('GetSubscription'), v1.GetSubscriptionRequest, v1.Subscription),
   may: coded(
     '/google.iam.v1.IAMPolicy/TestIamPermissions',
@@ -292,6 +293,12 @@ export const startPubSubService = async (options: PubSubServiceOptions = {}): Pr
           })
         },
       ),
+      publish: unary('publish', ({ messages }: protos.google.pubsub.v1.PublishRequest) => {
+        const messageIds = messages.map((_, at) => String(count() + at))
+        published.push(...messages.map(({ data }) => Buffer.from(data ?? '')))
+        serve()
+        return { messageIds }
+      }),
       get: unary('get', ({ subscription }: protos.google.pubsub.v1.GetSubscriptionRequest) => {
         if (subscription !== full) throw failure(5, `Resource not found (resource=${subscription}).`)
         need('pubsub.subscriptions.get')
