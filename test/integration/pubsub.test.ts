@@ -80,12 +80,12 @@ describe('run loses nothing and judges each event once', { timeout: 60_000 }, ()
     /** What the service must have seen for the test to mean something. */
     saw: (server: PubSubService) => boolean,
   ])[] = [
-    ['when streams end without an error', {}, (s) => s.endStreams(OK), ({ seen }) => seen.streams > 3],
+    ['when streams end without an error', {}, (s) => s.endStreams(OK), ({ seen }) => seen.streams > 2],
     [
       'when streams end with UNAVAILABLE',
       {},
       (s) => s.endStreams(UNAVAILABLE),
-      ({ seen }) => seen.streams > 3,
+      ({ seen }) => seen.streams > 2,
     ],
     [
       'when the service is not there for a while',
@@ -280,14 +280,15 @@ describe.concurrent('Pub/Sub', { timeout: 60_000 }, () => {
     expect(
       await bySettings({ messageRetentionDuration: { seconds: 604_800 }, enableExactlyOnceDelivery: true }),
     ).toEqual([
+      'ok sign in: there are credentials',
       'ok read audit: pubsub.subscriptions.consume is granted',
       'ok subscription audit: of projects/acme-payments/topics/audit, unread messages are kept for 7 days, delivers exactly once, no dead letter topic',
     ])
-    const [read] = await bySettings({}, 'pubsub.subscriptions.consume')
+    const [, read] = await bySettings({}, 'pubsub.subscriptions.consume')
     expect(read).toMatch(/^FAILS .*pubsub\.subscriptions\.consume is missing/)
-    const [, describing] = await bySettings({}, 'pubsub.subscriptions.get')
+    const [, , describing] = await bySettings({}, 'pubsub.subscriptions.get')
     expect(describing).toMatch(/^FAILS .*pubsub\.subscriptions\.get \(role roles\/pubsub\.viewer\)/)
-    const [, push] = await bySettings({ pushConfig: { pushEndpoint: 'https://example.com/push' } })
+    const [, , push] = await bySettings({ pushConfig: { pushEndpoint: 'https://example.com/push' } })
     expect(push).toMatch(/^FAILS .*it pushes or exports/)
   })
 })
