@@ -2,18 +2,7 @@
 import type { PubSub, protos } from '@google-cloud/pubsub'
 import type { Check } from '../pipeline/ports.ts'
 import type { PubSubOptions } from './pubsub.ts'
-import { CONSUME, explainedPubSub, mayConsume, once, openPubSub } from './pubsub-client.ts'
-
-const PAGE = 'docs/permissions/google-pubsub.md'
-
-const mayRead = async (client: PubSub, name: string): Promise<string> => {
-  const may = await mayConsume(client, name)
-  if (may === false)
-    throw new Error(
-      `the permission ${CONSUME} is missing, or there is no such subscription: give the identity the role roles/pubsub.subscriber on it (${PAGE})`,
-    )
-  return may === undefined ? 'it answers, and does not tell who may read' : `${CONSUME} is granted`
-}
+import { explainedPubSub, mayConsume, once, openPubSub } from './pubsub-client.ts'
 
 /** @throws when it cannot be read as it is */
 const described = (found: protos.google.pubsub.v1.ISubscription): string => {
@@ -54,7 +43,7 @@ export const checkPubSub = async (options: PubSubOptions, signal: AbortSignal): 
   if (own === undefined) return checks
   try {
     for (const name of options.subscriptions) {
-      await step(`read ${name}`, () => mayRead(own, name))
+      await step(`read ${name}`, () => mayConsume(own, name))
       await step(`subscription ${name}`, async () => {
         const [found] = await own.subscription(name).getMetadata(once)
         return described(found)

@@ -4,7 +4,7 @@ import { messageOf } from '../model/error.ts'
 import type { PubSubConfig } from '../model/sources.ts'
 import { printable } from '../normalize/text.ts'
 
-export const CONSUME = 'pubsub.subscriptions.consume'
+const CONSUME = 'pubsub.subscriptions.consume'
 const DESCRIBE = 'pubsub.subscriptions.get'
 /** Of one answer. */
 const ANSWER_MS = 10_000
@@ -35,18 +35,18 @@ export const openPubSub = async ({
   })
 }
 
-/** @see https://grpc.io/docs/guides/status-codes/ */
-export const status = {
-  ok: 0,
-  invalid: 3,
-  late: 4,
-  missing: 5,
-  denied: 7,
-  exhausted: 8,
-  unfit: 9,
-  unimplemented: 12,
-  unavailable: 14,
-  unauthenticated: 16,
+const PAGE = 'docs/permissions/google-pubsub.md'
+const ENDED = 0
+const UNIMPLEMENTED = 12
+/** By status: https://grpc.io/docs/guides/status-codes/ */
+const remedies: Readonly<Record<number, string>> = {
+  4: 'no answer: is port 443 of the service open on the way?',
+  5: 'there is no such subscription: correct project and subscriptions',
+  7: `a permission is missing: ${CONSUME} (role roles/pubsub.subscriber) to read, ${DESCRIBE} (role roles/pubsub.viewer) to describe (${PAGE})`,
+  8: 'a quota of the project is used up',
+  9: 'the subscription cannot be pulled: does it push, or was it detached from its topic?',
+  14: 'no answer: is port 443 of the service open on the way?',
+  16: `signing in is refused: correct the credentials (${PAGE})`,
 }
 
 /** Not all failures of the client are errors. */
@@ -54,10 +54,8 @@ const isFailure = (cause: unknown): cause is { readonly message: unknown } =>
   typeof cause === 'object' && cause !== null && 'message' in cause
 
 /** Status of a failure; none when it did not come from the service. */
-export const codeOf = (cause: unknown): number | undefined =>
+const codeOf = (cause: unknown): number | undefined =>
   isFailure(cause) && 'code' in cause && typeof cause.code === 'number' ? cause.code : undefined
-
-const PAGE = 'docs/permissions/google-pubsub.md'
 
 const remedyOf = (code: number | undefined, text: string): string | undefined => {
   if (/default credentials/i.test(text))
@@ -65,23 +63,7 @@ const remedyOf = (code: number | undefined, text: string): string | undefined =>
   if (/ENOENT|does not exist/.test(text)) return 'correct GOOGLE_APPLICATION_CREDENTIALS'
   if (/invalid_grant|invalid_client|unauthorized_client/.test(text))
     return 'the credentials are not accepted: was the key deleted?'
-  switch (code) {
-    case status.denied:
-      return `a permission is missing: ${CONSUME} (role roles/pubsub.subscriber) to read, ${DESCRIBE} (role roles/pubsub.viewer) to describe (${PAGE})`
-    case status.missing:
-      return 'there is no such subscription: correct project and subscriptions'
-    case status.unauthenticated:
-      return `signing in is refused: correct the credentials (${PAGE})`
-    case status.exhausted:
-      return 'a quota of the project is used up'
-    case status.unfit:
-      return 'the subscription cannot be pulled: does it push, or was it detached from its topic?'
-    case status.unavailable:
-    case status.late:
-      return 'no answer: is port 443 of the service open on the way?'
-    default:
-      return undefined
-  }
+  return code === undefined ? undefined : remedies[code]
 }
 
 /** What a failure says, and what to do. */
@@ -89,18 +71,24 @@ export const explainedPubSub = (cause: unknown): string => {
   const code = codeOf(cause)
   const [line = ''] = (isFailure(cause) ? String(cause.message) : messageOf(cause)).split('\n')
   const text =
-    printable(line).slice(0, 500) || (code === status.ok ? 'it ended without a reason' : `status ${code}`)
+    printable(line).slice(0, 500) || (code === ENDED ? 'it ended without a reason' : `status ${code}`)
   const remedy = remedyOf(code, line)
   return remedy === undefined ? text : `${text}: ${remedy}`
 }
 
-/** @returns whether messages may be read; not known of a server that has no permissions @throws when there is no answer */
-export const mayConsume = async (client: PubSub, name: string): Promise<boolean | undefined> => {
+/**
+ * Asks whether messages may be read, which needs no permission and takes no message.
+ * @returns what the service says @throws when it says no, or nothing
+ */
+export const mayConsume = async (client: PubSub, name: string): Promise<string> => {
   try {
     const [granted] = await client.subscription(name).iam.testPermissions([CONSUME], once)
-    return granted?.[CONSUME] === true
+    if (granted?.[CONSUME] === true) return `${CONSUME} is granted`
   } catch (cause) {
-    if (codeOf(cause) === status.unimplemented) return undefined
+    if (codeOf(cause) === UNIMPLEMENTED) return 'it answers, and does not tell who may read' // an emulator
     throw cause
   }
+  throw new Error(
+    `the permission ${CONSUME} is missing, or there is no such subscription: give the identity the role roles/pubsub.subscriber on it (${PAGE})`,
+  )
 }

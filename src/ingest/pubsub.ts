@@ -9,7 +9,7 @@ import type { PubSubConfig } from '../model/sources.ts'
 import type { Piece, Source } from '../pipeline/ports.ts'
 import { turns } from '../pipeline/turns.ts'
 import { patient } from './patient.ts'
-import { CONSUME, explainedPubSub, mayConsume, openPubSub } from './pubsub-client.ts'
+import { explainedPubSub, mayConsume, openPubSub } from './pubsub-client.ts'
 
 export interface PubSubOptions extends Omit<PubSubConfig, 'type'> {
   readonly feed_id: string
@@ -233,12 +233,12 @@ export const pubSub = (options: PubSubOptions): Source => {
     /** The service says nothing about what is unread: a quiet stream is empty if the service answers meanwhile. */
     const answers = async (one: Feed) => {
       try {
-        if ((await mayConsume(own, one.name)) !== false) return true
-        await trouble(one, `the permission ${CONSUME} is missing, or there is no such subscription`)
+        await mayConsume(own, one.name)
+        return true
       } catch (cause) {
         await trouble(one, explainedPubSub(cause))
+        return false
       }
-      return false
     }
     const survey = async () => {
       for (let asked = Number.NEGATIVE_INFINITY; !stop.aborted; ) {
