@@ -203,7 +203,7 @@ export const forward = async (options: ForwardOptions, signal: AbortSignal): Pro
     const stored = selection.alerts ? await journal.alerts(cursor.alerts, BATCH_ALERTS) : []
     if (blocks.length === 0 && stored.length === 0) return false
     const alerts = stored.map(({ alert }) => alert).filter(selection.wantsAlert)
-    const events = blocks.flatMap(({ items }) => items.map(({ event }) => event)).filter(selection.wantsEvent)
+    const events = blocks.flatMap(({ events }) => events).filter(selection.wantsEvent)
     cursor = {
       ...cursor,
       feed: blocks.at(-1)?.seq ?? cursor.feed,

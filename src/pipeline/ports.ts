@@ -205,6 +205,12 @@ export interface Block {
   readonly items: readonly Item[]
 }
 
+/** The events of a block, as JSON. */
+export interface EventBlock {
+  readonly seq: number
+  readonly events: readonly string[]
+}
+
 /** How far a sink has come. */
 export interface Cursor {
   /** Number of the last block that is settled. */
@@ -254,8 +260,8 @@ export interface Journal {
   unmerged(): Promise<readonly string[]>
   /** Timed state whose time has come. */
   due(watermark: number): Promise<Loaded['values']>
-  /** Blocks behind a number, at most `bytes` of them together, at least one when there is one. */
-  blocks(after: number, bytes: number): Promise<readonly Block[]>
+  /** Events of the blocks behind a number: blocks of at most `bytes` together, at least one when there is one. */
+  blocks(after: number, bytes: number): Promise<readonly EventBlock[]>
   alerts(after: number, limit: number): Promise<readonly StoredAlert[]>
   cursor(sink: string): Promise<Cursor>
   settle(sink: string, cursor: Cursor, dead: readonly DeadLetter[]): Promise<void>
