@@ -63,6 +63,12 @@ const caOf = (path: string): string => {
   }
 }
 
+/** An answer is told to people: what it repeats of the secret that was sent is cut out. */
+const withoutSecret = (text: string, { authorization }: Readonly<Record<string, string>>): string => {
+  const secret = authorization?.split(' ').at(-1)
+  return secret ? text.replaceAll(secret, '[secret]') : text
+}
+
 const read = async (response: IncomingMessage): Promise<string> => {
   const chunks: Buffer[] = []
   let size = 0
@@ -111,7 +117,7 @@ export const httpClient = (
             (text) =>
               resolve({
                 status: response.statusCode ?? 0,
-                text,
+                text: withoutSecret(text, headers),
                 afterMs: retryAfter(response.headers['retry-after'], Date.now()),
                 cookies: (response.headers['set-cookie'] ?? []).map((one) => one.split(';')[0] ?? ''),
               }),

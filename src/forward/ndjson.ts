@@ -51,11 +51,16 @@ export const ndjsonFile = (path: string): LineWriter => {
 }
 
 /** A file that ends where the last settled delivery ended. */
-const settledFile = async (path: string, settled: Position[string] | undefined) => {
+const settledFile = async (
+  path: string,
+  settled: Position[string] | undefined,
+  of: Position[string] | undefined,
+) => {
   mkdirSync(dirname(path), { recursive: true })
   const file = await open(path, 'a', 0o600)
   const { size } = await file.stat()
-  const end = typeof settled === 'number' && settled <= size ? settled : size // moved away or cut: go on at its end
+  const isKnown = typeof settled === 'number' && settled <= size && (of ?? path) === path
+  const end = isKnown ? settled : size // moved away, cut, or another one: go on at its end
   if (end < size) await file.truncate(end)
   return { file, end }
 }
@@ -82,13 +87,20 @@ export const ndjsonSink = (
     }
     one.end += bytes.length
   }
-  const ends = () => Object.fromEntries([...files].map(([stream, { end }]) => [stream, end]))
+  const ends = () =>
+    Object.fromEntries(
+      [...files].flatMap(([stream, { end }]) => [
+        [stream, end],
+        [`${stream}_file`, paths[stream] ?? ''],
+      ]),
+    )
   return {
     name,
     async open(memo) {
       for (const stream of ['events', 'alerts'] as const) {
         const path = paths[stream]
-        if (path !== undefined && !files.has(stream)) files.set(stream, await settledFile(path, memo[stream]))
+        if (path !== undefined && !files.has(stream))
+          files.set(stream, await settledFile(path, memo[stream], memo[`${stream}_file`]))
       }
       return ends()
     },
