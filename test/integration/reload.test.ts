@@ -14,8 +14,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 /** `RELOADS` gives another dose; the seed is in the name. */
 const reloads = Number(process.env['RELOADS'] ?? 200)
 const seed = Number(process.env['SEED'] ?? 1)
-const FILES = 60
-const PER_FILE = 100
+const FILES = 100
+const PER_FILE = 200
 const inFolder = (...names: string[]) => join(folder, ...names)
 
 const next = random(seed)
@@ -29,7 +29,7 @@ const batch = (count: number, file: number, team = 'u'): Buffer =>
     Array.from({ length: count }, () =>
       record({
         eventID: `00000000-0000-4000-8000-${String(++made).padStart(12, '0')}`,
-        eventTime: `${new Date(now - 600_000 + file * 9000 + pick(9000)).toISOString().slice(0, 19)}Z`,
+        eventTime: `${new Date(now - 600_000 + file * 5000 + pick(9000)).toISOString().slice(0, 19)}Z`,
         userIdentity: {
           type: 'IAMUser',
           arn: `arn:aws:iam::123456789012:user/${team}${pick(30)}`,
