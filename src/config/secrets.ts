@@ -45,19 +45,24 @@ export class Secret {
   }
 }
 
+/** What was taken out of the environment, where reports, threads and child processes would see it. */
+const taken = new Map<string, Secret>()
+
 /**
- * Read anew each time, so that a file that was replaced counts at once.
+ * A file is read anew each time, so that one that was replaced counts at once.
  * @param name `${env:NAME}` or `${file:path}` @returns the secret, or why there is none
  */
 export const readSecret = (name: string): Secret | { readonly missing: string } => {
   const [, kind, where = ''] = /^\$\{(env|file):(.+)\}$/.exec(name) ?? []
   if (kind === 'env') {
     const text = process.env[where]
-    return text
-      ? new Secret(text)
-      : {
-          missing: `the environment variable ${where} is not set; export it before the start, or name a file with \u0024{file:path}`,
-        }
+    if (text) taken.set(where, new Secret(text))
+    delete process.env[where]
+    return (
+      taken.get(where) ?? {
+        missing: `the environment variable ${where} is not set; export it before the start, or name a file with \u0024{file:path}`,
+      }
+    )
   }
   try {
     const text = readFileSync(where, 'utf8').trimEnd()

@@ -101,15 +101,14 @@ export const httpClient = (
     send: (url, { method = 'POST', headers = {}, body }, signal) =>
       new Promise((resolve, reject) => {
         const fail = (cause: unknown) => reject(new NoAnswer(explained(cause, url), { cause }))
-        const common = {
-          method,
-          headers: { ...headers, ...(body && { 'content-length': body.length }) },
-          signal,
-        }
+        const common = { method, signal }
         const call =
           url.protocol === 'https:'
             ? request(url, { ...common, agent: secure })
             : plainRequest(url, { ...common, agent: plain })
+        // Not among the options: a socket that is kept open keeps those of its first request.
+        for (const [name, value] of Object.entries(headers)) call.setHeader(name, value)
+        if (body) call.setHeader('content-length', body.length)
         call.setTimeout(timeoutMs, () => call.destroy(new Error(`nothing within ${timeoutMs / 1000} s`)))
         call.on('error', fail)
         call.on('response', (response) => {
