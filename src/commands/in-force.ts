@@ -36,6 +36,14 @@ export const build = (config: Config): InForce => {
   return { config, detectors, learned: learn(config), recorded: { hash, ids, files, disable } }
 }
 
+/** Something that Keytrail or its operator did; it decides nothing about later events. */
+export const act = (kind: Control['kind'], body: object): Control => ({
+  kind,
+  ordered: false,
+  who: operator(),
+  body: JSON.stringify(body),
+})
+
 const NOTHING = sha256(JSON.stringify([]))
 
 /** Records of what differs from before. */
@@ -50,9 +58,7 @@ export const controlsOf = (next: InForce, before?: InForce): Control[] => {
     const name = kind as keyof typeof old // its own names
     const known = old[name]?.hash ?? NOTHING
     const ordered = name !== 'configuration'
-    return body === undefined || body.hash === known
-      ? []
-      : [{ kind: name, ordered, who: operator(), body: JSON.stringify(body) }]
+    return body === undefined || body.hash === known ? [] : [{ ...act(name, body), ordered }]
   })
 }
 

@@ -53,18 +53,21 @@ const metric =
   })
 const [counter, gauge] = [metric('counter'), metric('gauge')]
 
+type Feed = Status['feeds'][number]
+type SinkStatus = Status['sinks'][number]
+
 const outcomes = ['kept', 'duplicate', 'skipped', 'rejected']
 const counted = ({ counters }: Found, names: readonly string[]): Sample[] =>
   counters.flatMap(([name, value]) => {
     const [outcome = '', feed = '', reason = ''] = name.split('|')
     return names.includes(outcome) ? [[value, feed, outcome, reason] as const] : []
   })
-const ofFeeds = (value: (feed: Status['feeds'][number]) => number | undefined) => (found: Found) =>
+const ofFeeds = (value: (feed: Feed) => number | undefined) => (found: Found) =>
   found.status.feeds.map((feed): Sample => [value(feed), feed.name])
 /** Only of those that are read: one that was taken out is not late. */
-const ofRead = (value: (feed: Status['feeds'][number]) => number | undefined) => (found: Found, live: Live) =>
+const ofRead = (value: (feed: Feed) => number | undefined) => (found: Found, live: Live) =>
   ofFeeds(value)(found).filter(([, feed]) => live.feeds.includes(feed ?? ''))
-const ofSinks = (value: (sink: Status['sinks'][number]) => number | undefined) => (found: Found) =>
+const ofSinks = (value: (sink: SinkStatus) => number | undefined) => (found: Found) =>
   found.status.sinks.map((sink): Sample => [value(sink), sink.name])
 const ofState = (value: (size: Found['sizes'][number]) => number) => (found: Found, live: Live) =>
   found.sizes
@@ -73,131 +76,94 @@ const ofState = (value: (size: Found['sizes'][number]) => number) => (found: Fou
 
 const delay = monitorEventLoopDelay({ resolution: 20 })
 
+const lastOf = ({ last }: Feed) => (last === undefined ? undefined : Date.parse(last) / 1000)
+const isReadable = ({ trouble }: Feed) => Number(trouble === undefined)
+const isSilent = ({ gaps }: Feed) => Number(gaps.length > 0 && gaps.at(-1)?.to === undefined)
+const ageOf = ({ oldest }: SinkStatus) => oldest ?? 0
+const failureOf = ({ trouble }: SinkStatus) => (trouble === undefined ? 0 : trouble.fault ? 2 : 1)
+
 /** Names of the process and of Node are those of the OpenTelemetry semantic conventions, as Prometheus writes them. */
 const table: Readonly<Record<string, Metric>> = {
   target_info: gauge('Which program answers', 'service_name service_version', () => [
     [1, 'keytrail', packageVersion()],
   ]),
   keytrail_records_received_total: counter(
-    'Records received: the sum of keytrail_records_total of the same feed',
+    'Records received',
     'feed',
     ofFeeds(({ received }) => received),
   ),
-  keytrail_records_total: counter(
-    'Records by what became of them: kept, duplicate, skipped, rejected',
-    'feed outcome reason',
-    (found) => counted(found, outcomes),
+  keytrail_records_total: counter('Records by what became of them', 'feed outcome reason', (found) =>
+    counted(found, outcomes),
   ),
   keytrail_records_late_total: counter(
-    'Events that came later than they are waited for; judged all the same',
+    'Late events, judged all the same',
     'feed',
     ofFeeds(({ late }) => late),
   ),
-  keytrail_feed_last_event_timestamp_seconds: gauge(
-    'Time of the newest event of a feed',
-    'feed',
-    ofFeeds(({ last }) => (last === undefined ? undefined : Date.parse(last) / 1000)),
-  ),
+  keytrail_feed_last_event_timestamp_seconds: gauge('Time of the newest event', 'feed', ofFeeds(lastOf)),
   keytrail_feed_lag_seconds: gauge(
-    'How long ago the newest event of a feed was',
+    'Age of the newest event',
     'feed',
     ofRead(({ lag }) => lag),
   ),
-  keytrail_feed_readable: gauge(
-    '0: the source cannot read now',
-    'feed',
-    ofRead(({ trouble }) => Number(trouble === undefined)),
-  ),
-  keytrail_feed_silent: gauge(
-    '1: silent for longer than it ever is',
-    'feed',
-    ofRead(({ gaps }) => Number(gaps.length > 0 && gaps.at(-1)?.to === undefined)),
-  ),
+  keytrail_feed_readable: gauge('0: its source cannot read', 'feed', ofRead(isReadable)),
+  keytrail_feed_silent: gauge('1: silent for longer than it ever is', 'feed', ofRead(isSilent)),
   keytrail_objects: gauge('Objects of buckets by what became of them', 'feed outcome reason', ({ status }) =>
     status.objects.counts.map(({ feed, outcome, reason, objects }) => [objects, feed, outcome, reason ?? '']),
   ),
-  keytrail_alert_revisions_total: counter(
-    'Revisions of alerts: for each sink the sum of keytrail_sink_alerts',
-    '',
-    ({ status }) => [[status.alerts]],
+  keytrail_alert_revisions_total: counter('Revisions of alerts made', '', ({ status }) => [[status.alerts]]),
+  keytrail_sink_alerts: gauge('Revisions of alerts by where they are', 'sink state', ({ status }) =>
+    status.sinks.flatMap(({ name, alerts }) =>
+      Object.entries(alerts ?? {}).map(([state, count]): Sample => [count, name, state]),
+    ),
   ),
-  keytrail_sink_alerts: gauge(
-    'Revisions of alerts by where they are: delivered, pending, dead, unselected',
-    'sink state',
-    ({ status }) =>
-      status.sinks.flatMap(({ name, alerts }) =>
-        Object.entries(alerts ?? {}).map(([state, count]): Sample => [count, name, state]),
-      ),
-  ),
-  keytrail_sink_oldest_pending_age_seconds: gauge(
-    'Age of the oldest thing that a sink has not settled',
-    'sink',
-    ofSinks(({ oldest }) => oldest ?? 0),
-  ),
+  keytrail_sink_oldest_pending_age_seconds: gauge('Age of the oldest unsettled', 'sink', ofSinks(ageOf)),
   keytrail_sink_pending_events: gauge(
-    'Events that a sink has not settled',
+    'Events not settled',
     'sink',
     ofSinks(({ events }) => events),
   ),
   keytrail_sink_pending_bytes: gauge(
-    'Bytes of the journal that wait for a sink; reading stops at keytrail_journal_budget_bytes',
+    'Journal that waits for a sink',
     'sink',
     ofSinks(({ bytes }) => bytes),
   ),
-  keytrail_sink_failing: gauge(
-    '1: it is tried again, 2: it holds until an operator corrects something',
-    'sink',
-    ofSinks(({ trouble }) => (trouble === undefined ? 0 : trouble.fault ? 2 : 1)),
-  ),
-  keytrail_dead_letters: gauge('What a sink refused and nobody decided on', 'sink stream', ({ dead }) =>
+  keytrail_sink_failing: gauge('1: tried again, 2: holds until somebody acts', 'sink', ofSinks(failureOf)),
+  keytrail_dead_letters: gauge('Refused and not decided on', 'sink stream', ({ dead }) =>
     dead.map(({ sink, stream, count }) => [count, sink, stream]),
   ),
   keytrail_detector_seconds_total: counter('Time that a detector took', 'detector', (_, { spent }) =>
     [...spent].map(([id, ms]) => [ms / 1000, id]),
   ),
   keytrail_detector_state_entries: gauge(
-    'Values that a detector remembers',
+    'Values it remembers',
     'detector',
     ofState(({ entries }) => entries),
   ),
   keytrail_detector_state_bytes: gauge(
-    'Size of what a detector remembers',
+    'Size of what it remembers',
     'detector',
     ofState(({ bytes }) => bytes),
   ),
   keytrail_detectors: gauge('Detectors in force', '', (_, { detectors }) => [[detectors.length]]),
   keytrail_journal_size_bytes: gauge('Size of the journal', '', ({ bytes }) => [[bytes]]),
-  keytrail_journal_budget_bytes: gauge(
-    'Bytes that a sink may be behind before reading stops',
-    '',
-    (_, { budget }) => [[budget]],
-  ),
-  keytrail_journal_writable: gauge('0: the disk takes nothing, reading waits', '', (_, { isHeld }) => [
-    [Number(!isHeld)],
+  keytrail_journal_budget_bytes: gauge('A sink further behind stops the reading', '', (_, { budget }) => [
+    [budget],
   ]),
-  keytrail_reloads_total: counter(
-    'Reloads of the configuration: taken, refused',
-    'outcome',
-    (_, { reloads }) => [
-      [reloads.taken, 'taken'],
-      [reloads.refused, 'refused'],
-    ],
+  keytrail_journal_writable: gauge('0: the disk takes nothing', '', (_, { isHeld }) => [[Number(!isHeld)]]),
+  keytrail_reloads_total: counter('Reloads of the configuration', 'outcome', (_, { reloads }) => [
+    [reloads.taken, 'taken'],
+    [reloads.refused, 'refused'],
+  ]),
+  keytrail_last_reload_taken: gauge('0: the last one was refused', '', (_, { reloads }) => [
+    [Number(reloads.isLastTaken)],
+  ]),
+  process_cpu_time_seconds_total: counter('Processor time', 'cpu_mode', () =>
+    Object.entries(process.cpuUsage()).map(([mode, microseconds]) => [microseconds / 1e6, mode]),
   ),
-  keytrail_last_reload_taken: gauge(
-    '0: the last reload was refused, the configuration before it runs',
-    '',
-    (_, { reloads }) => [[Number(reloads.isLastTaken)]],
-  ),
-  process_cpu_time_seconds_total: counter('Processor time', 'cpu_mode', () => {
-    const { user, system } = process.cpuUsage()
-    return [
-      [user / 1e6, 'user'],
-      [system / 1e6, 'system'],
-    ]
-  }),
   process_memory_usage_bytes: gauge('Resident memory', '', () => [[process.memoryUsage.rss()]]),
   process_uptime_seconds: gauge('Time since the start', '', () => [[process.uptime()]]),
-  nodejs_eventloop_delay_p99_seconds: gauge('Delay of the event loop since the last scrape', '', () => {
+  nodejs_eventloop_delay_p99_seconds: gauge('Since the last scrape', '', () => {
     const p99 = delay.percentile(99) / 1e9
     delay.reset()
     return [[p99]]
@@ -206,8 +172,6 @@ const table: Readonly<Record<string, Metric>> = {
     getHeapSpaceStatistics().map(({ space_name, space_used_size }) => [space_used_size, space_name]),
   ),
 }
-
-export const metricNames: readonly string[] = Object.keys(table)
 
 const MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 }
 

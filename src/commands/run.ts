@@ -5,20 +5,18 @@ import { packageVersion } from '../config/paths.ts'
 import { readSecret, Secret } from '../config/secrets.ts'
 import { sqliteJournal } from '../journal/sqlite.ts'
 import type { Config } from '../model/config.ts'
-import { KeytrailError, messageOf } from '../model/error.ts'
-import { canonical } from '../normalize/json.ts'
+import { KeytrailError } from '../model/error.ts'
 import { liveJudge } from '../pipeline/live-judge.ts'
-import { type Loop, runLoop } from '../pipeline/loop.ts'
-import type { Control, Journal, Source } from '../pipeline/ports.ts'
-import { turns } from '../pipeline/turns.ts'
+import { runLoop } from '../pipeline/loop.ts'
+import type { Journal, Source } from '../pipeline/ports.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
 import { forwards } from './forwards.ts'
-import { build, controlsOf, normalizer } from './in-force.ts'
+import { act, build, controlsOf, normalizer } from './in-force.ts'
 import { metrics } from './metrics.ts'
+import { reloader } from './reloader.ts'
 import { sinksOf } from './sinks.ts'
 import { sourceOf } from './sources.ts'
-import { operator } from './where.ts'
 
 export interface RunOptions {
   readonly config: string
@@ -101,7 +99,7 @@ export const judgeAndForward = async (job: Job, signal: AbortSignal): Promise<nu
   }
 }
 
-interface Service extends Job {
+export interface Service extends Job {
   readonly reading: readonly Source[]
   readonly log: Log
   readonly journal: Journal
@@ -109,21 +107,14 @@ interface Service extends Job {
   isHeld(): boolean
 }
 
-const act = (kind: Control['kind'], body: object): Control => ({
-  kind,
-  ordered: false,
-  who: operator(),
-  body: JSON.stringify(body),
-})
-
 const serve = async (service: Service, signal: AbortSignal): Promise<number> => {
-  const { path, config, sources, reading, log, journal, isHeld } = service
-  let inForce = build(config)
-  const { normalize, settings, use } = normalizer(inForce)
+  const { config, reading, log, journal, isHeld } = service
+  const begun = build(config)
+  const { normalize, settings, use } = normalizer(begun)
   const spent = { now: () => performance.now(), ms: new Map<string, number>() }
-  const judge = liveJudge(journal, normalize, inForce.detectors, (text) => log.warn(text), spent)
+  const judge = liveJudge(journal, normalize, begun.detectors, (text) => log.warn(text), spent)
   const starting = act('start', { version: packageVersion(), pid: process.pid })
-  await journal.commit(judge.record(Date.now(), [starting, ...controlsOf(inForce)]))
+  await journal.commit(judge.record(Date.now(), [starting, ...controlsOf(begun)]))
 
   const news = bell()
   const stopping = new AbortController()
@@ -131,7 +122,6 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
   const broken = new AbortController()
   let committed = 0
   let events = 0
-  const reloads = { taken: 0, refused: 0, isLastTaken: true }
   const sinks = forwards({
     journal,
     news: news.wait,
@@ -143,14 +133,8 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
     make: (name, one) => sinksOf(name, one, (text) => log.warn(text)),
   })
   await sinks.prepare(config.sinks).swap()
-  const told = metrics(config.data, () => ({
-    spent: spent.ms,
-    detectors: inForce.detectors.map(({ facts }) => facts.id),
-    feeds: Object.keys(inForce.config.sources),
-    budget: config.journal.budget_bytes,
-    isHeld: isHeld(),
-    reloads,
-  }))
+  const again = reloader({ ...service, judge, sinks, begun, use })
+  const told = metrics(config.data, () => ({ ...again.state, spent: spent.ms, isHeld: isHeld() }))
   const { token } = config.http ?? {}
   const isToken = (given: string) => {
     const found = readSecret(token ?? '')
@@ -167,58 +151,10 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
     }))
 
   const stop = AbortSignal.any([signal, broken.signal])
-  const oneByOne = turns()
-  /** Builds what is new beside what runs, then lets it take its place; when it cannot be built, nothing changes. */
-  const reload = async ({ replace, act: record }: Loop) => {
-    const made = () => {
-      if (!service.reloads) throw new KeytrailError('usage.option', 'a backfill keeps what it began with')
-      const changed = loadConfig(path, true, inForce.config)
-      return { next: build(changed), swap: sinks.prepare(changed.sinks), read: sources(changed, log) }
-    }
-    const refused = (cause: unknown) => {
-      reloads.refused++
-      reloads.isLastTaken = false
-      log.error(`the configuration is not loaded again, the running one stays: ${messageOf(cause)}`)
-      return record(() =>
-        judge.record(Date.now(), [act('reload', { taken: false, reason: messageOf(cause) })]),
-      )
-    }
-    let found: ReturnType<typeof made>
-    try {
-      found = made()
-    } catch (cause) {
-      return refused(cause)
-    }
-    const { next, swap, read } = found
-    const before = inForce
-    const isOther = (name: string) =>
-      canonical(before.config.sources[name]) !== canonical(next.config.sources[name])
-    const feeds = [...new Set([...Object.keys(before.config.sources), ...Object.keys(next.config.sources)])]
-    const changes = { sinks: swap.changed, sources: feeds.filter(isOther).sort() }
-    await record(() => {
-      use(next)
-      inForce = next
-      const isSame = next.recorded.hash === before.recorded.hash
-      return judge.record(Date.now(), controlsOf(next, before), isSame ? undefined : next.detectors)
-    })
-    await swap.swap()
-    for (const feed of changes.sources)
-      await replace(
-        feed,
-        read.find(({ feed_id }) => feed_id === feed),
-      )
-    reloads.taken++
-    reloads.isLastTaken = true
-    log.info(
-      `loaded again: ${next.detectors.length} detectors, ${next.learned.files.length} files of knowledge`,
-      changes,
-    )
-    await record(() => judge.record(Date.now(), [act('reload', { taken: true, ...changes })]))
-  }
   let hangup = () => {}
   process.on('SIGHUP', () => hangup())
   log.info(
-    `keytrail ${packageVersion()} reads ${reading.map(({ feed_id }) => feed_id).join(', ')} with ${inForce.detectors.length} detectors`,
+    `keytrail ${packageVersion()} reads ${reading.map(({ feed_id }) => feed_id).join(', ')} with ${begun.detectors.length} detectors`,
     { data: config.data },
   )
 
@@ -237,11 +173,11 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
         judge,
         settings,
         budget: config.journal.budget_bytes,
+        isAll: service.reloads,
         clock: Date.now,
         onNotice: (text) => log.warn(text),
         onStart(loop) {
-          hangup = () =>
-            void oneByOne(() => reload(loop)).catch((cause) => stop.aborted || broken.abort(cause))
+          hangup = () => void again.reload(loop).catch((cause) => stop.aborted || broken.abort(cause))
         },
         onCommit: (commit) => {
           committed = commit.seq
@@ -252,7 +188,7 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
       stop,
     )
     hangup = () => {}
-    await oneByOne(async () => {})
+    await again.settled()
     await journal.commit(judge.record(Date.now(), [act('stop', { events })]))
     stopping.abort()
     news.ring()

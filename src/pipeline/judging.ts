@@ -81,6 +81,8 @@ export interface Heartbeat {
   readonly caughtUp: readonly string[]
   /** What every feed did; absent in older journals. */
   readonly feeds?: Readonly<Record<string, FeedBeat>>
+  /** Those are all feeds: of others nothing is expected any more. */
+  readonly isAll?: boolean
 }
 
 export interface Disabled {
@@ -236,7 +238,7 @@ export const judging = (
       const known = coverage()
       if (listen(known, alerts)) state.put(COVERAGE, known, FOR_EVER)
     },
-    async tick({ at, caughtUp, feeds }) {
+    async tick({ at, caughtUp, feeds, isAll = false }) {
       state.wants.value(COVERAGE)
       state.wants.value(LAST_EVENTS)
       state.wants.value(MARKS)
@@ -245,7 +247,7 @@ export const judging = (
       const all = { ...marks() }
       for (const feed of caughtUp) all[feed] = Math.max(all[feed] ?? 0, at - MAX_LATENESS_MS)
       // A feed that is read no more holds the others back no longer.
-      if (feeds !== undefined) for (const feed in all) if (!Object.hasOwn(feeds, feed)) delete all[feed]
+      if (isAll) for (const feed in all) if (!Object.hasOwn(feeds ?? {}, feed)) delete all[feed]
       state.put(MARKS, all, FOR_EVER)
       const watermark = watermarkOf(all)
       keepHistories()

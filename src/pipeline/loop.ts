@@ -20,6 +20,8 @@ export interface LoopOptions {
   readonly judge: LiveJudge
   readonly settings: RecordSettings
   readonly format?: FormatName | undefined
+  /** The sources are all that feed this journal. */
+  readonly isAll?: boolean
   /** Bytes that sinks may be behind before reading stops. */
   readonly budget: number
   readonly clock: () => number
@@ -62,7 +64,7 @@ interface Reading {
 
 /** Reads all sources until they end or the signal comes; what was read is durable when it returns. */
 export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promise<void> => {
-  const { sources, journal, judge, settings, budget, clock, onNotice, onCommit } = options
+  const { sources, journal, judge, settings, budget, clock, onNotice, onCommit, isAll = false } = options
   const reading = new Map<string, Reading>()
   const caughtUp = new Set<string>()
   /** When a feed brought its last record, and why it brings none. */
@@ -126,7 +128,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
   const tick = () =>
     oneByOne(async () => {
       const feeds = Object.fromEntries([...reading.keys()].map((feed) => [feed, beatOf(feed)]))
-      await write(await judge.tick({ at: clock(), caughtUp: [...caughtUp], feeds }))
+      await write(await judge.tick({ at: clock(), caughtUp: [...caughtUp], feeds, isAll }))
     })
 
   /** Sinks that are behind by the whole budget stop the reading; nothing is dropped to make room. */

@@ -1,13 +1,17 @@
+import { execFile } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { afterAll, expect, test } from 'vitest'
+import { startHec } from '../standins/hec.ts'
 import { delivery, record } from '../support/cloudtrail.ts'
 import { type Left, leftBy, random } from '../support/kills.ts'
 import { keytrail, root } from '../support/scan.ts'
 import { type Service, service } from '../support/service.ts'
 
+const execute = promisify(execFile)
 const folder = mkdtempSync(join(tmpdir(), 'keytrail-reload-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -284,5 +288,68 @@ test(`${reloads} reloads under load lose nothing and double nothing (seed ${seed
   expect(tally.replaced).toBeGreaterThan(reloads / 5)
   expect(keytrail(['journal', 'check', '--data', one.data]).status).toBe(0)
   calm.remove()
+  one.remove()
+})
+
+test('keytrail reload puts a sink right that could not deliver, says what it replaced, and what is refused', {
+  timeout: 60_000,
+}, async () => {
+  const hec = await startHec()
+  const one = service([join(root, 'examples/aws')])
+  const path = join(one.folder, 'keytrail.json')
+  const configured = JSON.parse(readFileSync(path, 'utf8')) as Body
+  const withSplunk = (url: string, more: Body = {}) => ({
+    ...configured,
+    ...more,
+    sinks: {
+      ...(configured['sinks'] as Body),
+      splunk: { type: 'splunk', url, token: '\u0024{env:HEC_TOKEN}', ack_seconds: 2, alerts: {}, feed: {} },
+    },
+  })
+  const reload = async (config: Body) => {
+    writeFileSync(path, JSON.stringify(config))
+    const { stdout, stderr, code } = await execute(process.execPath, [
+      join(root, 'src/main.ts'),
+      'reload',
+      '--data',
+      one.data,
+    ]).then(
+      (done) => ({ ...done, code: 0 }),
+      (cause: { stdout: string; stderr: string; code: number }) => cause,
+    )
+    return { said: stdout + stderr, code }
+  }
+  const seen: Awaited<ReturnType<typeof reload>>[] = []
+  const use = async (stop: (signal: NodeJS.Signals) => void, log: () => string) => {
+    while (!log().includes('splunk: the address is wrong')) await sleep(20)
+    seen.push(await reload(withSplunk(hec.url, { journal: { keep_days: 3 } })))
+    seen.push(await reload(withSplunk(hec.url)))
+    seen.push(await reload(withSplunk(hec.url)))
+    while (hec.indexed.length < one.lines('events').length + one.lines('alerts').length) await sleep(50)
+    stop('SIGTERM')
+  }
+  writeFileSync(path, JSON.stringify(withSplunk('http://127.0.0.1:1')))
+  const { code, log } = await one.run({
+    once: false,
+    env: { HEC_TOKEN: hec.token },
+    onStart: (stop, log) => void use(stop, log).finally(() => stop('SIGTERM')),
+  })
+  expect(code, log).toBe(0)
+  seen.push(await reload(withSplunk(hec.url)))
+  expect(seen).toEqual([
+    {
+      code: 1,
+      said: expect.stringMatching(
+        /^REFUSED, the running configuration stays:\n.*json:1:\d+: journal cannot change/,
+      ),
+    },
+    { code: 0, said: 'taken; replaced: splunk\n' },
+    { code: 0, said: 'taken\n' },
+    { code: 2, said: expect.stringContaining('no keytrail runs on') },
+  ])
+  const arrived = hec.indexed.map(({ event }) => JSON.stringify((event as { kms?: object }).kms ?? event))
+  expect(new Set(arrived).size).toBe(arrived.length)
+  expect(arrived.length).toBe(one.lines('events').length + one.lines('alerts').length)
+  await hec.close()
   one.remove()
 })
