@@ -320,7 +320,7 @@ test('keytrail reload puts a sink right that could not deliver, says what it rep
     return { said: stdout + stderr, code }
   }
   const seen: Awaited<ReturnType<typeof reload>>[] = []
-  const use = async (stop: (signal: NodeJS.Signals) => void, log: () => string) => {
+  const use = async (log: () => string) => {
     while (!log().includes('splunk: the address is wrong')) await sleep(20)
     seen.push(await reload(withSplunk(hec.url, { journal: { keep_days: 3 } })))
     seen.push(await reload(withSplunk(hec.url)))
@@ -333,13 +333,12 @@ test('keytrail reload puts a sink right that could not deliver, says what it rep
       })
     while (hec.indexed.length === 0 || isBehind()) await sleep(50)
     store.close()
-    stop('SIGTERM')
   }
   writeFileSync(path, JSON.stringify(withSplunk('http://127.0.0.1:1')))
   const { code, log } = await one.run({
     once: false,
     env: { HEC_TOKEN: hec.token },
-    onStart: (stop, log) => void use(stop, log).finally(() => stop('SIGTERM')),
+    onStart: (stop, log) => void use(log).finally(() => stop('SIGTERM')),
   })
   expect(code, log).toBe(0)
   seen.push(await reload(withSplunk(hec.url)))
