@@ -2,28 +2,22 @@
  * The reference below docs/: a page for each command, source, sink and detector, and an index of it all. What they say
  * comes from the program's own help, the schema of the configuration and the detectors; `write-schemas.ts` writes it.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { parse } from 'yaml'
 import { loadDetectors } from '../src/config/detectors.ts'
+import type { Schema as MappedSchema } from './mapping.ts'
 
-export interface Schema {
-  readonly type?: string
+export interface Schema extends MappedSchema {
   readonly description?: string
-  readonly enum?: readonly string[]
-  readonly const?: string
   readonly default?: unknown
   readonly secret?: boolean
-  readonly required?: readonly string[]
   readonly properties?: Readonly<Record<string, Schema>>
   readonly additionalProperties?: Schema | false
   readonly items?: Schema
   readonly oneOf?: readonly Schema[]
   readonly anyOf?: readonly Schema[]
-  readonly minimum?: number
-  readonly maximum?: number
-  readonly maxLength?: number
 }
 
 export const typeOf = (schema: Schema): string => {
@@ -70,8 +64,11 @@ const guides: Readonly<Record<string, string>> = {
   'sources/cloudwatch_logs': 'sources.md',
   'sources/kafka': 'sources.md',
   'sources/event_hubs': 'sources.md',
-  'sinks/ndjson': 'run.md',
+  'sinks/ndjson': 'sinks.md',
   'sinks/console': 'run.md',
+  'sinks/kafka': 'sinks.md',
+  'sinks/webhook': 'sinks.md',
+  'sinks/syslog': 'sinks.md',
   'sinks/splunk': 'siem.md',
   'sinks/sentinel': 'siem.md',
 }
@@ -164,9 +161,10 @@ const settings = (schema: Schema, path = ''): string[][] =>
     return [own, ...inner.flatMap((form) => settings(form, one.type === 'array' ? `${field}[]` : field))]
   })
 
-const examples = readdirSync(join(root, 'examples'))
-  .map((name) => join('examples', name, 'keytrail.yml'))
-  .filter((path) => existsSync(join(root, path)))
+const examples = readdirSync(join(root, 'examples'), { recursive: true, encoding: 'utf8' })
+  .filter((name) => /(^|\/)(keytrail|sinks\/[a-z]+)\.yml$/.test(name))
+  .sort()
+  .map((name) => join('examples', name))
   .map((path) => ({
     path,
     text: read(path),

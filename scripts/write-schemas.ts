@@ -1,5 +1,6 @@
 /**
- * Writes schemas/*.schema.json and docs/fields.md from the zod schemas in src/model, and the pages of write-docs.ts.
+ * Writes schemas/*.schema.json and docs/fields.md from the zod schemas in src/model, docs/mapping.md from src/render, and the
+ * pages of write-docs.ts.
  * With --check it writes nothing and fails when a file differs: the guard against drift.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -12,6 +13,7 @@ import { EVENT_SCHEMA_VERSION, keyEvent } from '../src/model/event.ts'
 import { knowledge } from '../src/model/knowledge.ts'
 import { operations } from '../src/model/operations.ts'
 import { REJECTION_SCHEMA_VERSION, rejection } from '../src/model/outcome.ts'
+import { mappingPage } from './mapping.ts'
 import { cell, generated, pages, type Schema, typeOf } from './write-docs.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -83,6 +85,10 @@ const files = new Map<string, string>([
     `${JSON.stringify(jsonSchema(name), null, 2)}\n`,
   ]),
   [join('docs', 'fields.md'), fieldPage()],
+  [
+    join('docs', 'mapping.md'),
+    mappingPage(jsonSchema(EVENT_SCHEMA_VERSION), jsonSchema(ALERT_SCHEMA_VERSION)),
+  ],
   ...(await pages(jsonSchema('keytrail.config'))),
 ])
 

@@ -68,6 +68,7 @@ export const normalizer = (first: InForce) => {
     ...config,
     ingest_path: learned.ingest_path,
     rules: rawRules(detectors),
+    accounts: Object.fromEntries(Object.entries(config.sources).map(([feed, one]) => [feed, one.accounts])),
   })
   /** Read anew for each record, also by intake. */
   const settings = settingsOf(first)

@@ -10,7 +10,11 @@ const NOON = Date.parse('2026-03-02T12:00:00Z')
 const core = () => {
   const store = new Store(undefined, 'judge')
   return judging(
-    { load: async (wanted) => store.load(wanted), due: async (watermark) => store.due(watermark) },
+    {
+      load: async (wanted) => store.load(wanted),
+      due: async (watermark) => store.due(watermark),
+      unmerged: async () => store.unmerged(),
+    },
     [],
     () => {},
   )
