@@ -63,8 +63,8 @@ test('no log, metric, dead letter, report, error, heap or crash shows a secret',
   timeout: 90_000,
 }, async () => {
   const secrets = Object.fromEntries(
-    ['hec', 'hec2', 'http', 'entra', 'kafka', 'hub'].map((name) => [name, canaryOf(name)]),
-  ) as Record<'hec' | 'hec2' | 'http' | 'entra' | 'kafka' | 'hub', string>
+    ['hec', 'hec2', 'http', 'hook', 'key', 'entra', 'kafka', 'hub'].map((name) => [name, canaryOf(name)]),
+  ) as Record<'hec' | 'hec2' | 'http' | 'hook' | 'key' | 'entra' | 'kafka' | 'hub', string>
   const { server, seen, state, url } = await echo()
   const port = 20_000 + (process.pid % 20_000)
   const one = service([])
@@ -110,6 +110,15 @@ test('no log, metric, dead letter, report, error, heap or crash shows a secret',
         alerts: {},
         feed: {},
       },
+      hook: {
+        type: 'webhook',
+        url,
+        keys: ['\u0024{env:HOOK_KEY}'],
+        token: '\u0024{env:HOOK_TOKEN}',
+        allow: ['127.0.0.0/8'],
+        max_wait_seconds: 1,
+        alerts: {},
+      },
       sentinel: {
         type: 'sentinel',
         endpoint: url,
@@ -133,6 +142,8 @@ test('no log, metric, dead letter, report, error, heap or crash shows a secret',
     STATUS_TOKEN: secrets.http,
     ENTRA_SECRET: secrets.entra,
     KAFKA_SECRET: secrets.kafka,
+    HOOK_KEY: secrets.key,
+    HOOK_TOKEN: secrets.hook,
     HUB_SECRET: `Endpoint=sb://127.0.0.1/;SharedAccessKeyName=k;SharedAccessKey=${secrets.hub}`,
     AZURE_LOG_LEVEL: 'verbose',
   }
@@ -212,6 +223,7 @@ test('no log, metric, dead letter, report, error, heap or crash shows a secret',
   // They were used: the server had them, and what was told is there to be searched.
   expect(seen).toContain(`Splunk ${secrets.hec}`)
   expect(seen).toContain(`Splunk ${secrets.hec2}`)
+  expect(seen).toContain(`Bearer ${secrets.hook}`)
   const names = Object.keys(told)
   expect(names.filter((name) => name.endsWith('.heapsnapshot'))).toHaveLength(1)
   expect(names.some((name) => /report\..*\.json$/.test(name))).toBe(true)
