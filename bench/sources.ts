@@ -12,6 +12,7 @@ import { gunzipSync, gzipSync } from 'node:zlib'
 import { Store } from '../src/journal/store.ts'
 import { startKafka } from '../test/standins/kafka.ts'
 import { startMoto } from '../test/standins/moto.ts'
+import { startPubSubService } from '../test/standins/pubsub-service.ts'
 import { awsEnv, makeTrail } from '../test/support/trail-bucket.ts'
 import { generate } from './generate.ts'
 
@@ -24,6 +25,10 @@ process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
 interface Prepared {
   /** As a configuration names it. */
   readonly config: object
+  /** A program that does the same with the vendor's client and nothing of ours, and its arguments. */
+  readonly floor?: readonly string[]
+  /** Puts them there once more, where who reads removes them. */
+  again?(): void
   stop(): Promise<void>
 }
 
@@ -59,6 +64,30 @@ const sources: Readonly<Record<string, (records: readonly string[]) => Promise<P
     for (let at = 0; at < records.length; at += 500)
       await trail.put(trail.key(), gzipSync(`{"Records":[${records.slice(at, at + 500).join()}]}`))
     return { config: trail.config, stop: () => moto.close() }
+  },
+  /** A message a record, as a log sink sends them. */
+  async pubsub(records) {
+    const bodies = records.map((one) => Buffer.from(one))
+    const nothing = Buffer.alloc(0)
+    const server = await startPubSubService({
+      backlog: bodies.length,
+      bytesOf: (n) => bodies[n] ?? nothing,
+    })
+    const config = {
+      type: 'pubsub',
+      project: server.project,
+      endpoint: server.endpoint,
+      subscriptions: [server.name],
+      start: 'earliest',
+    }
+    const again = () => {
+      if (server.acknowledged !== bodies.length)
+        throw new Error(`only ${server.acknowledged} were acknowledged`)
+      server.again(...bodies.keys())
+    }
+    const { endpoint, project, name } = server
+    const floor = [join(import.meta.dirname, 'pubsub-floor.ts'), endpoint, project, name, String(count)]
+    return { config, floor, again, stop: () => server.stop() }
   },
 }
 
@@ -115,13 +144,16 @@ const records = makeRecords()
 const bytes = records.reduce((sum, one) => sum + Buffer.byteLength(one), 0)
 for (const [name, prepare] of Object.entries(sources)) {
   if (chosen.length > 0 && !chosen.includes(name)) continue
-  const { config, stop } = await prepare(records)
+  const { config, floor, again, stop } = await prepare(records)
   try {
     const alone = await used([
       join(import.meta.dirname, 'source-alone.ts'),
       configOf(`${name}-alone`, config).config,
       String(count),
     ])
+    again?.()
+    const client = floor && (await used(floor))
+    if (client !== undefined) again?.()
     const whole = configOf(name, config)
     const run = await used([join(root, 'src/main.ts'), 'run', '--once', '--config', whole.config])
     const store = new Store(whole.data, 'reader')
@@ -137,6 +169,10 @@ for (const [name, prepare] of Object.entries(sources)) {
       'alone, records a second': Math.round((count * 1000) / (alone.wall ?? Number.NaN)),
       'alone, µs of CPU a record': Number((alone.cpu / count).toFixed(1)),
       'alone, MiB': alone.memory,
+      ...(client && {
+        "the vendor's client, records a second": Math.round((count * 1000) / (client.wall ?? Number.NaN)),
+        "the vendor's client, µs of CPU a record": Number((client.cpu / count).toFixed(1)),
+      }),
       'run, records a second': Math.round((count * 1000) / wall),
       'run, µs of CPU a record': Number((run.cpu / count).toFixed(1)),
       'run, MiB': run.memory,

@@ -64,6 +64,7 @@ const guides: Readonly<Record<string, string>> = {
   'sources/cloudwatch_logs': 'sources.md',
   'sources/kafka': 'sources.md',
   'sources/event_hubs': 'sources.md',
+  'sources/pubsub': 'sources.md',
   'sinks/ndjson': 'sinks.md',
   'sinks/console': 'run.md',
   'sinks/kafka': 'sinks.md',

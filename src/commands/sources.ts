@@ -5,6 +5,7 @@ import { cloudWatchLogs } from '../ingest/cloudwatch-logs.ts'
 import { eventHubs } from '../ingest/event-hubs.ts'
 import { followFiles } from '../ingest/follow.ts'
 import { kafkaSource } from '../ingest/kafka.ts'
+import { pubSub } from '../ingest/pubsub.ts'
 import { s3Source } from '../ingest/s3-sqs.ts'
 import type { SourceConfig } from '../model/config.ts'
 import { KeytrailError } from '../model/error.ts'
@@ -60,6 +61,8 @@ export const sourceOf = (
         onAlarm,
       })
     }
+    case 'pubsub':
+      return pubSub({ ...source, feed_id, follow, onNotice })
     case 'cloudwatch_logs':
       return cloudWatchLogs({ ...source, feed_id, follow, onNotice })
   }

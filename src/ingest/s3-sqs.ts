@@ -8,10 +8,10 @@ import type { Message } from '@aws-sdk/client-sqs'
 import { messageOf } from '../model/error.ts'
 import { objectReasons } from '../model/outcome.ts'
 import type { S3Config } from '../model/sources.ts'
-import { printable } from '../normalize/text.ts'
 import type { Fate, Piece, Source } from '../pipeline/ports.ts'
 import { turns } from '../pipeline/turns.ts'
 import { refusal } from './aws.ts'
+import { patient } from './patient.ts'
 import { checkS3 } from './s3-check.ts'
 import { type Announced, announcementIn } from './s3-notification.ts'
 import { emptyPiece, handOver, isDecided, openBuckets, placeOf, skippedByName } from './s3-objects.ts'
@@ -33,22 +33,8 @@ const RETRY_MS = 1000
 const MAX_RETRY_MS = 60_000
 /** What waits is offered again when its message would be, then after twice that time, and so on up to this. */
 const MAX_WAITING_S = 3600
-/** The same trouble is told once in this time. */
-const TELL_MS = 60_000
 /** Under this place is kept when the source began, if it passes over what was there. */
 const BEGAN = 'queue'
-
-/** Tells the same thing now and then only. */
-const patient = (onNotice: (text: string) => void) => {
-  const told = new Map<string, number>()
-  return (about: string, text: string) => {
-    const now = performance.now()
-    if (now - (told.get(about) ?? Number.NEGATIVE_INFINITY) < TELL_MS) return
-    if (told.size > 1000) told.clear()
-    told.set(about, now)
-    onNotice(printable(text))
-  }
-}
 
 export const s3Source = (options: S3Options): Source => {
   const { feed_id, region, follow, onNotice } = options

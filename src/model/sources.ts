@@ -244,13 +244,62 @@ const cloudWatchLogsSource = z
   })
   .describe('Amazon CloudWatch Logs, read by polling')
 
+const pubSubSource = z
+  .strictObject({
+    ...anySource,
+    type: z.literal('pubsub'),
+    project: z
+      .string()
+      .regex(/^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$/, 'the id of a project')
+      .describe('id of the project that has the subscriptions'),
+    subscriptions: z
+      .array(
+        z
+          .string()
+          .regex(
+            /^(projects\/[^/\s]+\/subscriptions\/)?[A-Za-z][A-Za-z0-9._~+%-]{2,254}$/,
+            'the name of a subscription',
+          ),
+      )
+      .min(1)
+      .max(100)
+      .describe('pull subscriptions that nobody else reads; one of another project by its full name'),
+    start: z
+      .union([z.enum(['earliest', 'latest']), z.iso.datetime({ offset: true })])
+      .describe(
+        'at the first start: read what the subscription holds, or pass over (and acknowledge) what was published before now, or before a time (RFC 3339)',
+      ),
+    endpoint: address('address of the service: a regional or private one').optional(),
+    prefetch_messages: z
+      .int()
+      .min(1)
+      .max(100_000)
+      .describe('messages of each subscription that are fetched and not yet acknowledged')
+      .default(5000),
+    prefetch_bytes: z
+      .int()
+      .min(64 * 1024)
+      .max(1024 ** 3)
+      .describe('bytes of each subscription that are fetched and not yet acknowledged')
+      .default(16 * 1024 ** 2),
+    lease_seconds: z
+      .int()
+      .min(10)
+      .max(3600)
+      .describe('seconds that a message is kept from others while it waits; then it is given back')
+      .default(600),
+  })
+  .describe('Google Cloud Pub/Sub, such as the topic of a log sink')
+
 export const sourceConfig = z.discriminatedUnion('type', [
   filesSource,
   s3Source,
   cloudWatchLogsSource,
   eventHubsSource,
   kafkaSource,
+  pubSubSource,
 ])
 export type EventHubsConfig = z.infer<typeof eventHubsSource>
 export type S3Config = z.infer<typeof s3Source>
 export type CloudWatchLogsConfig = z.infer<typeof cloudWatchLogsSource>
+export type PubSubConfig = z.infer<typeof pubSubSource>
