@@ -74,6 +74,12 @@ const caOf = (path: string): string => {
   }
 }
 
+/** An answer is told to people: what it repeats of the secret that was sent is cut out. */
+const withoutSecret = (text: string, { authorization }: Readonly<Record<string, string>>): string => {
+  const secret = authorization?.split(' ').at(-1)
+  return secret ? text.replaceAll(secret, '[secret]') : text
+}
+
 const read = async (response: IncomingMessage): Promise<string> => {
   const chunks: Buffer[] = []
   let size = 0
@@ -114,15 +120,14 @@ export const httpClient = (
     send: (url, { method = 'POST', headers = {}, body }, signal) =>
       new Promise((resolve, reject) => {
         const fail = (cause: unknown) => reject(new NoAnswer(explained(cause, url), { cause }))
-        const common = {
-          method,
-          headers: { ...headers, ...(body && { 'content-length': body.length }) },
-          signal,
-        }
+        const common = { method, signal }
         const call =
           url.protocol === 'https:'
             ? request(url, { ...common, agent: secure })
             : plainRequest(url, { ...common, agent: plain })
+        // Not among the options: a socket that is kept open keeps those of its first request.
+        for (const [name, value] of Object.entries(headers)) call.setHeader(name, value)
+        if (body) call.setHeader('content-length', body.length)
         call.setTimeout(timeoutMs, () => call.destroy(new Error(`nothing within ${timeoutMs / 1000} s`)))
         call.on('error', fail)
         call.on('response', (response) => {
@@ -130,7 +135,7 @@ export const httpClient = (
             (text) =>
               resolve({
                 status: response.statusCode ?? 0,
-                text,
+                text: withoutSecret(text, headers),
                 afterMs: retryAfter(response.headers['retry-after'], Date.now()),
                 cookies: (response.headers['set-cookie'] ?? []).map((one) => one.split(';')[0] ?? ''),
               }),

@@ -28,7 +28,7 @@ export interface SplunkOptions {
   readonly name: string
   /** Scheme, host and port; a path in front of `/services` is kept. */
   readonly url: string
-  /** Reads the token, again after it was refused. @throws SinkFault when there is none */
+  /** Reads the token, each time it is sent. @throws SinkFault when there is none */
   readonly token: () => string
   readonly caFile?: string | undefined
   readonly ack: 'preferred' | 'required' | 'off'
@@ -198,36 +198,29 @@ export const meaningOf = (
 type Call = (path: string, body: Buffer | undefined, signal: AbortSignal) => Promise<Answer>
 
 /** Calls of one channel: its token, its cookies (a load balancer keeps us at one indexer by them). */
-const channelOf = (options: SplunkOptions, http: HttpClient): { call: Call; renew(): void } => {
+const callsOf = (options: SplunkOptions, http: HttpClient): Call => {
   const channel = randomUUID()
   const base = options.url.replace(/\/+$/, '')
   const cookies = new Map<string, string>()
-  let token: string | undefined
-  return {
-    renew() {
-      token = undefined
-    },
-    async call(path, body, signal) {
-      token ??= options.token()
-      const zipped = body !== undefined && options.gzip && body.length > 1024
-      const answer = await http.send(
-        new URL(`${base}/services/collector${path}`),
-        {
-          method: body === undefined ? 'GET' : 'POST',
-          headers: {
-            authorization: `Splunk ${token}`,
-            'x-splunk-request-channel': channel,
-            ...(body && { 'content-type': 'application/json' }),
-            ...(zipped && { 'content-encoding': 'gzip' }),
-            ...(cookies.size > 0 && { cookie: [...cookies.values()].join('; ') }),
-          },
-          ...(body && { body: zipped ? await compress(body) : body }),
+  return async (path, body, signal) => {
+    const zipped = body !== undefined && options.gzip && body.length > 1024
+    const answer = await http.send(
+      new URL(`${base}/services/collector${path}`),
+      {
+        method: body === undefined ? 'GET' : 'POST',
+        headers: {
+          authorization: `Splunk ${options.token()}`,
+          'x-splunk-request-channel': channel,
+          ...(body && { 'content-type': 'application/json' }),
+          ...(zipped && { 'content-encoding': 'gzip' }),
+          ...(cookies.size > 0 && { cookie: [...cookies.values()].join('; ') }),
         },
-        signal,
-      )
-      for (const cookie of answer.cookies) cookies.set(cookie.split('=')[0] ?? '', cookie)
-      return answer
-    },
+        ...(body && { body: zipped ? await compress(body) : body }),
+      },
+      signal,
+    )
+    for (const cookie of answer.cookies) cookies.set(cookie.split('=')[0] ?? '', cookie)
+    return answer
   }
 }
 
@@ -302,7 +295,7 @@ const ackPoller = (call: Call, options: SplunkOptions, onOff: () => Confirmation
 export const splunkSink = (options: SplunkOptions): Sink => {
   const { name, ack, onNotice, inFlight } = options
   const http = httpClient(options.caFile, inFlight + 1)
-  const { call, renew } = channelOf(options, http)
+  const call = callsOf(options, http)
   let acknowledged = ack !== 'off'
   /** Requests at the same time: one after a failure, so that a busy server is asked once. */
   let width = inFlight
@@ -365,9 +358,6 @@ export const splunkSink = (options: SplunkOptions): Sink => {
           const unsure = Promise.resolve(again(`nothing acknowledges what stood before a bad object`))
           return { ...found, confirmed: unsure }
         }
-        case 'again':
-          if (found.fault) renew()
-          return found
         default:
           return found
       }
@@ -379,7 +369,6 @@ export const splunkSink = (options: SplunkOptions): Sink => {
   return {
     name,
     async open(_, signal) {
-      renew()
       await probe(signal)
       return memo()
     },

@@ -64,7 +64,7 @@ export const tlsOf = (tls: KafkaAccess['tls']): ConnectionOptions | undefined =>
 /** Client credentials (RFC 6749, 4.4), kept until they end. */
 const tokenOf = (
   { token_url, client, scope }: Extract<KafkaSasl, { mechanism: 'oauthbearer' }>,
-  secret: string,
+  secret: () => string,
 ) => {
   let value = ''
   let until = 0
@@ -73,7 +73,7 @@ const tokenOf = (
     const answer = await fetch(token_url, {
       method: 'POST',
       headers: {
-        authorization: `Basic ${Buffer.from(`${encodeURIComponent(client)}:${encodeURIComponent(secret)}`).toString('base64')}`,
+        authorization: `Basic ${Buffer.from(`${encodeURIComponent(client)}:${encodeURIComponent(secret())}`).toString('base64')}`,
       },
       body: new URLSearchParams({ grant_type: 'client_credentials', ...(scope !== undefined && { scope }) }),
       signal: AbortSignal.timeout(CONNECT_MS),
@@ -98,7 +98,7 @@ export const saslOf = async ({ sasl, secretOf }: KafkaAccess): Promise<SASLOptio
     case 'scram-sha-512':
       return { mechanism: sasl.mechanism, username: sasl.username, password: secretOf(sasl.password) }
     case 'oauthbearer':
-      return { mechanism: 'oauthbearer', oauthBearerProvider: tokenOf(sasl, secretOf(sasl.secret)) }
+      return { mechanism: 'oauthbearer', oauthBearerProvider: tokenOf(sasl, () => secretOf(sasl.secret)) }
     case 'aws': {
       const signer = await import('aws-msk-iam-sasl-signer-js')
       const { region, credentials } = await awsClient(sasl)

@@ -267,10 +267,10 @@ export const config = z
           .regex(/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/, 'address and port, such as 127.0.0.1:9470')
           .describe('address and port'),
         token: secret(
-          'bearer token that /status asks for; without one it answers on loopback only',
+          'bearer token that /status and /metrics ask for; without one they answer on loopback only',
         ).optional(),
       })
-      .describe('/healthz, /readyz and /status')
+      .describe('/healthz, /readyz, /status and /metrics')
       .optional(),
     log: z
       .enum(['debug', 'info', 'warn', 'error'])

@@ -67,7 +67,13 @@ export interface Coverage {
 /** The last event of each feed. */
 export type LastEvents = Record<
   string,
-  { readonly id: string; readonly provider: Alert['provider']; readonly account: string }
+  {
+    readonly id: string
+    readonly provider: Alert['provider']
+    readonly account: string
+    /** Time of the newest one, milliseconds since 1970; absent in older journals. */
+    readonly newest?: number
+  }
 >
 
 export const COVERAGE = 'coverage|'

@@ -3,6 +3,7 @@
  * journal; what remains becomes events, and they are judged.
  */
 import type { Detector } from '../detect/definition.ts'
+import type { Spent } from '../detect/engine.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { REJECTION_SCHEMA_VERSION, type Rejection, type RejectReason } from '../model/outcome.ts'
 import { parse } from '../normalize/json.ts'
@@ -101,8 +102,9 @@ export const liveJudge = (
   normalize: RecordNormalizer,
   detectors: readonly Detector[],
   onNotice: (text: string) => void,
+  spent?: Spent,
 ): LiveJudge => {
-  const core = judging(journal, detectors, onNotice)
+  const core = judging(journal, detectors, onNotice, spent)
 
   const commitOf = (at: number, rest: Partial<Commit>): Commit => ({
     seq: journal.next,

@@ -139,6 +139,7 @@ export interface Control {
     | 'start'
     | 'stop'
     | 'configuration'
+    | 'reload'
     | 'disposition'
     | 'purge'
     | 'replay'

@@ -173,7 +173,6 @@ describe('in the journal', () => {
           settings: defaultConfig,
           budget: Number.MAX_SAFE_INTEGER,
           clock: () => now,
-          acts: [],
           onNotice: () => {},
           onCommit: () => {},
         },
