@@ -5,8 +5,10 @@
  * is no error; it is taken back later.
  */
 import type { EventHubConsumerClient } from '@azure/event-hubs'
+import { doubling } from '../pipeline/doubling.ts'
 import type { Piece, Source } from '../pipeline/ports.ts'
 import { turns } from '../pipeline/turns.ts'
+import { seldom } from '../telemetry/seldom.ts'
 import { openHub } from './hub-client.ts'
 import { type HubPartition, isRead, newHubPartition } from './hub-partition.ts'
 import {
@@ -29,13 +31,7 @@ const CLOSE_MS = 2000
 
 export const eventHubs = (options: EventHubsOptions): Source => {
   const { hubs, follow, onAlarm } = options
-
-  const told = new Map<string, number>()
-  const tell = (say: (text: string) => void, text: string) => {
-    if (performance.now() - (told.get(text) ?? Number.NEGATIVE_INFINITY) < REPEAT_MS) return
-    told.set(text, performance.now())
-    say(text)
-  }
+  const tell = seldom(REPEAT_MS)
 
   const read: Source['read'] = async (known, give, signal) => {
     const done = new AbortController()
@@ -64,7 +60,9 @@ export const eventHubs = (options: EventHubsOptions): Source => {
     const reading: Promise<void>[] = []
     /** Finds the partitions of a hub, and those that are added. */
     const readHub = async (hub: string) => {
-      for (let wait = FIRST_WAIT_MS; !stop.aborted; ) {
+      const wait = doubling(FIRST_WAIT_MS, MAX_WAIT_MS)
+      while (!stop.aborted) {
+        let restMs = LIST_MS
         let client: EventHubConsumerClient | undefined
         try {
           client = await openHub(options, hub)
@@ -75,14 +73,14 @@ export const eventHubs = (options: EventHubsOptions): Source => {
           for (const one of fresh) partitions.set(one.keep, one)
           for (const one of fresh) reading.push(readPartition(one))
           listed.add(hub)
-          wait = LIST_MS
+          wait.reset()
         } catch (cause) {
           if (!stop.aborted) await trouble(hub, cause)
+          restMs = wait.next()
         } finally {
           if (client !== undefined) await within(CLOSE_MS, client.close().catch(unused))
         }
-        await rest(wait)
-        wait = Math.min(wait * 2, listed.has(hub) ? LIST_MS : MAX_WAIT_MS)
+        await rest(restMs)
       }
     }
 

@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { EventHubConsumerClient, ReceivedEventData } from '@azure/event-hubs'
 import type { EventHubsConfig } from '../model/sources.ts'
+import { doubling } from '../pipeline/doubling.ts'
 import type { Piece, Position } from '../pipeline/ports.ts'
 import { explainedHub, type HubAccess, isStolen, MOST_EVENTS, openHub, tame } from './hub-client.ts'
 import {
@@ -18,6 +19,7 @@ import {
   startOf,
   weigh,
 } from './hub-partition.ts'
+import { emptyPiece, NOTHING } from './piece.ts'
 
 export interface EventHubsOptions
   extends HubAccess,
@@ -56,7 +58,6 @@ export const MAX_WAIT_MS = 30_000
 const OWNER_LEVEL = 1
 /** Of opening a partition; not everything that the client waits for has an end of its own. */
 const OPEN_MS = 30_000
-const NOTHING = Buffer.alloc(0)
 /** Failures of what is not used any more. */
 export const unused = () => {}
 
@@ -97,19 +98,19 @@ export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp
     offset: string | undefined,
     bytes: Buffer = NOTHING,
   ) =>
-    take({
-      place: `${one.keep}@${sequence}`,
-      keep: one.keep,
-      bytes,
-      ends: true,
-      position: () => positionOf(sequence, offset),
-    })
+    take(
+      emptyPiece(`${one.keep}@${sequence}`, {
+        keep: one.keep,
+        bytes,
+        position: () => positionOf(sequence, offset),
+      }),
+    )
 
   /** Nothing is known of what comes meanwhile: silence is not quiet. */
   const trouble = (place: string, cause: unknown) => {
     const text = `${place}: ${explainedHub(cause)}`
     tell(onNotice, `${text}; it is tried again`)
-    return take({ place, bytes: NOTHING, ends: true, position: () => undefined, trouble: text })
+    return take(emptyPiece(place, { trouble: text }))
   }
 
   /** Hands events over until `isLive` says that another connection has the partition. */
@@ -236,24 +237,23 @@ export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp
   const readPartition = async (one: HubPartition) => {
     const position = known(one.keep)
     if (position !== undefined) restore(one, position)
-    let wait = FIRST_WAIT_MS
+    const wait = doubling(FIRST_WAIT_MS, MAX_WAIT_MS)
     while (!stop.aborted && one.stopped === undefined) {
       const before = one.next
       try {
         await serve(one)
       } catch (cause) {
         if (stop.aborted) return
-        if (one.next !== before) wait = FIRST_WAIT_MS
-        if (isStolen(cause)) {
-          wait = Math.max(wait, STOLEN_WAIT_MS)
+        if (one.next !== before) wait.reset()
+        const stolen = isStolen(cause)
+        if (stolen)
           tell(
             onNotice,
             `${one.keep}: another reader of the consumer group took it over; it is taken back later`,
           )
-        } else if (cause instanceof Stalled) tell(onNotice, `${cause.message}: it is opened anew`)
+        else if (cause instanceof Stalled) tell(onNotice, `${cause.message}: it is opened anew`)
         else if (!(cause instanceof Jumped)) await trouble(one.keep, cause)
-        await rest(wait * (0.5 + Math.random() / 2))
-        wait = Math.min(wait * 2, MAX_WAIT_MS)
+        await rest(wait.next(stolen ? STOLEN_WAIT_MS : undefined) * (0.5 + Math.random() / 2))
       }
     }
   }

@@ -10,6 +10,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, Batch, Consumer, EachBatchPayload, Kafka } from 'kafkajs'
 import { messageOf } from '../model/error.ts'
+import { doubling } from '../pipeline/doubling.ts'
 import type { Piece, Position, Source } from '../pipeline/ports.ts'
 import { seldom } from '../telemetry/seldom.ts'
 import {
@@ -26,6 +27,7 @@ import { acknowledgments, begin, rangesOf } from './kafka-offsets.ts'
 import { gapOf, newPartition, type Partition, type Range } from './kafka-partition.ts'
 import { parcelOf, parcelQueue } from './kafka-queue.ts'
 import { clear, isCleared, ONE_BATCH_BYTES, startSearch, suspectOf } from './kafka-search.ts'
+import { emptyPiece } from './piece.ts'
 
 export interface KafkaOptions extends KafkaAccess {
   readonly feed_id: string
@@ -66,8 +68,6 @@ export const kafkaSource = (options: KafkaOptions): Source => {
   let session: Session | undefined
 
   const tell = seldom(REPEAT_MS)
-  const trouble = (cause: unknown) => tell(onNotice, `${explained(cause)}; it is tried again`)
-
   const commit = async () => session && acknowledged.commit(session.consumer, session.assigned)
 
   const read = async (
@@ -82,12 +82,19 @@ export const kafkaSource = (options: KafkaOptions): Source => {
     })
     stopped.catch(() => {}) // whoever waits for it has it
     let news = () => {}
-    let waitMs = FIRST_WAIT_MS
+    const wait = doubling(FIRST_WAIT_MS, MAX_WAIT_MS)
     let isSearching = false
     const queue = parcelQueue(take, stop, () => {
       flow()
       if (!options.follow && queue.empty) news()
     })
+
+    /** Nothing is known of what comes meanwhile: silence is not quiet. */
+    const trouble = (cause: unknown) => {
+      const text = explained(cause)
+      tell(onNotice, `${text}; it is tried again`)
+      if (queue.empty) queue.put({ bytes: 0, pieces: [emptyPiece(group, { trouble: text })] })
+    }
 
     const put = (one: Partition, messages: Batch['messages'], next: bigint) => {
       one.next = next
@@ -171,7 +178,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
         ),
       )
       own.joined = true
-      waitMs = FIRST_WAIT_MS
+      wait.reset()
       for (const one of before.values()) if (!own.assigned.has(one.keep)) one.placed = false
       for (const one of own.assigned.values()) {
         if (one.placed)
@@ -273,8 +280,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
             continue
           }
           trouble(cause)
-          await sleep(waitMs, undefined, { signal: stop }).catch(() => {}) // the loop looks itself
-          waitMs = Math.min(waitMs * 2, MAX_WAIT_MS)
+          await sleep(wait.next(), undefined, { signal: stop }).catch(() => {}) // the loop looks itself
         }
       }
     }
