@@ -101,7 +101,8 @@ export const saslOf = async ({ sasl, secretOf }: KafkaAccess): Promise<SASLOptio
       return { mechanism: 'oauthbearer', oauthBearerProvider: tokenOf(sasl, secretOf(sasl.secret)) }
     case 'aws': {
       const signer = await import('aws-msk-iam-sasl-signer-js')
-      const { region, credentials } = await awsClient(sasl)
+      const { region } = sasl
+      const { credentials } = await awsClient(sasl)
       return {
         mechanism: 'oauthbearer',
         async oauthBearerProvider() {
