@@ -13,12 +13,14 @@ import { KeytrailError } from '../model/error.ts'
 import { canonical } from '../normalize/json.ts'
 import { sha256 } from '../normalize/text.ts'
 import { forward } from '../pipeline/forward.ts'
+import type { Heartbeat } from '../pipeline/judging.ts'
 import { type LiveJudge, liveJudge } from '../pipeline/live-judge.ts'
 import { runLoop } from '../pipeline/loop.ts'
 import { type RecordNormalizer, recordNormalizer } from '../pipeline/normalize-record.ts'
 import type { Commit, Control, Journal, Source } from '../pipeline/ports.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
+import { digestWatch, type Verified, watchDigests } from './digests.ts'
 import { sinksOf } from './sinks.ts'
 import { sourceOf } from './sources.ts'
 import { operator } from './where.ts'
@@ -147,7 +149,7 @@ export const run = (options: RunOptions, signal: AbortSignal): Promise<number> =
         onAlarm: (text) => log.error(text, { feed }),
       }),
     )
-  return judgeAndForward({ path: options.config, config, sources }, signal)
+  return judgeAndForward({ path: options.config, config, sources, digests: !options.once }, signal)
 }
 
 export interface Job {
@@ -155,6 +157,8 @@ export interface Job {
   readonly path: string | undefined
   readonly config: Config
   sources(log: Log): readonly Source[]
+  /** Verify CloudTrail digests: again and again, or (`false`) once at the end. Not at all without it. */
+  readonly digests?: boolean
 }
 
 /** Reads sources into the journal of a configuration and forwards to its sinks, until they end or the signal comes. */
@@ -183,7 +187,7 @@ interface Service extends Job {
 }
 
 const serve = async (
-  { path, config, sources, log, journal, isHeld }: Service,
+  { path, config, sources, digests, log, journal, isHeld }: Service,
   signal: AbortSignal,
 ): Promise<number> => {
   const set = chosenDetectors(config)
@@ -251,6 +255,22 @@ const serve = async (
   )
 
   const stop = AbortSignal.any([signal, broken.signal])
+  let caughtUp: readonly string[] = []
+  const watches = Object.entries(digests === undefined ? {} : config.sources).flatMap(([feed, source]) =>
+    source.type !== 's3'
+      ? []
+      : [
+          digestWatch({
+            feed,
+            source,
+            journal,
+            isCaughtUp: () => caughtUp.includes(feed),
+            signal: stop,
+            onNotice: (text) => log.warn(text, { feed }),
+          }),
+        ],
+  )
+  const verified = ({ objects, check }: Verified) => judge.verified(Date.now(), objects, check)
   stop.addEventListener('abort', () => {
     log.info('stopping')
     setTimeout(() => {
@@ -258,6 +278,10 @@ const serve = async (
       process.exit(1)
     }, STOP_MS).unref()
   })
+  if (digests)
+    void watchDigests(watches, (found) => acts.push(() => verified(found)), stop).catch((cause) =>
+      broken.abort(cause),
+    )
   try {
     await runLoop(
       {
@@ -272,11 +296,16 @@ const serve = async (
         onCommit: (commit) => {
           committed = commit.seq
           events += commit.items.length
+          for (const { kind, body } of commit.control)
+            if (kind === 'tick') caughtUp = (JSON.parse(body) as Heartbeat).caughtUp // written by the judge
           news.ring()
         },
       },
       stop,
     )
+    if (digests === false)
+      for (const watch of watches)
+        for await (const found of watch.due(Date.now())) await journal.commit(verified(found))
     await journal.commit(
       judge.record(Date.now(), [
         { kind: 'stop', ordered: false, who: operator(), body: JSON.stringify({ events }) },
@@ -287,6 +316,7 @@ const serve = async (
     await Promise.all(forwards)
     broken.signal.throwIfAborted()
   } finally {
+    for (const watch of watches) watch.close()
     process.off('SIGHUP', reload)
     ended.abort()
     news.ring()

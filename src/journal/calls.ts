@@ -27,6 +27,7 @@ export const calls = {
   known: (store: Store, ids: readonly string[]) => store.known(ids),
   load: (store: Store, wanted: Wanted) => store.load(wanted),
   fate: (store: Store, feed: string, place: string) => store.ledger.fate(feed, place),
+  digests: (store: Store, feed: string, since: number) => store.ledger.digests(feed, since),
   due: (store: Store, watermark: number) => store.due(watermark),
   block: (store: Store, seq: number) => store.block(seq),
   blocks: (store: Store, after: number, bytes: number) => store.blocks(after, bytes),

@@ -50,6 +50,7 @@ const journalOver = (ask: Ask, next: number, keep: Retention, close: () => Promi
     },
     positions: (feed) => ask('positions', feed),
     fate: (feed, place) => ask('fate', feed, place),
+    digests: (feed, since) => ask('digests', feed, since),
     known: (ids) => ask('known', ids),
     load: (wanted) => ask('load', wanted),
     due: (watermark) => ask('due', watermark),

@@ -29,7 +29,7 @@ import { decompress, unpackBlock } from './block.ts'
 import { LEDGER_SCHEMA, ledgerOver } from './ledger.ts'
 
 /** Raised when a table changes; a journal of another version is refused, never guessed at. */
-const SCHEMA_VERSION = 3
+const SCHEMA_VERSION = 4
 
 const SCHEMA = `
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -192,6 +192,7 @@ export class Store {
       for (const one of commit.rejected)
         this.#run('INSERT INTO rejected VALUES(NULL, ?, ?, ?)', at, one.reason, JSON.stringify(one))
       this.ledger.keep(commit.ledger, at)
+      this.ledger.keepVerdicts(commit.integrity ?? [], at)
       for (const [index, { id, digest }] of commit.ids.entries())
         this.#run('INSERT OR REPLACE INTO ids VALUES(?, ?, ?, ?)', Buffer.from(id, 'hex'), digest, seq, index)
       if (commit.forget !== undefined) {
@@ -574,7 +575,18 @@ export class Store {
 
   /** Sizes for people: rows and bytes by table, and the file. */
   info(): { version: number; epoch: number; pages: number; bytes: number; tables: Record<string, number> } {
-    const tables = ['log', 'control', 'alerts', 'rejected', 'ledger', 'ids', 'state', 'lists', 'dead']
+    const tables = [
+      'log',
+      'control',
+      'alerts',
+      'rejected',
+      'ledger',
+      'integrity',
+      'ids',
+      'state',
+      'lists',
+      'dead',
+    ]
     const pages = Number(this.#one('PRAGMA page_count')?.['page_count'] ?? 0)
     return {
       version: SCHEMA_VERSION,

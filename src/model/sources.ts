@@ -127,10 +127,16 @@ const s3Source = z
       .max(64)
       .describe('objects that are fetched at the same time, each of 4 MiB at most; larger ones are streamed')
       .default(8),
+    public_keys: z
+      .array(path('list of public keys, as `aws cloudtrail list-public-keys` prints it'))
+      .min(1)
+      .describe('keys that digests are verified with; without them the API of CloudTrail is asked')
+      .optional(),
     endpoints: z
       .strictObject({
         s3: address('address of S3').optional(),
         sqs: address('address of SQS').optional(),
+        cloudtrail: address('address of CloudTrail').optional(),
       })
       .describe("addresses of the services, when they are not the region's own, such as VPC endpoints")
       .optional(),

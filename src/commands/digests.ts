@@ -1,0 +1,174 @@
+/**
+ * CloudTrail digests that a source of `run` meets. Each is verified some time after it came, beside the reading: what
+ * does not fit becomes an alert, what cannot be looked at now waits. That digests stay away is looked for every hour.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type DigestPlace, digestPlace, type KeyRing, publicKeys } from '../history/digest.ts'
+import { chainOf, GRACE_MS, HOUR_MS } from '../history/digest-chain.ts'
+import { type VerifiedDigest, verifyDigest } from '../history/verify.ts'
+import { openBuckets } from '../ingest/s3-objects.ts'
+import { listPublicKeys, namedObjects } from '../ingest/trail-bucket.ts'
+import { messageOf } from '../model/error.ts'
+import type { Finding, ObjectVerdict } from '../model/integrity.ts'
+import type { S3Config } from '../model/sources.ts'
+import { type IntegrityCheck, MAX_FINDINGS } from '../pipeline/integrity.ts'
+import { afterDigest, type Journal, type KnownDigest } from '../pipeline/ports.ts'
+import { keysIn } from './verify.ts'
+
+/** The files of an hour and their digest come in any order. */
+const SETTLE_MS = 20 * 60_000
+/** Between two attempts at a digest that cannot be looked at. */
+const AGAIN_MS = 10 * 60_000
+/** What cannot be read for so long is told: nothing is known of it. */
+const UNREADABLE_MS = 24 * HOUR_MS
+/** How far back is looked, but for the first time, when it is as far as the ledger remembers. */
+const RECENT_MS = 48 * HOUR_MS
+
+/** Between two looks. */
+const LOOK_MS = 5 * 60_000
+
+export interface DigestWatch {
+  readonly feed: string
+  readonly source: S3Config
+  readonly journal: Pick<Journal, 'digests'>
+  /** Nothing that was announced is unread. */
+  isCaughtUp(): boolean
+  onNotice(text: string): void
+  /** Ends what is under way. */
+  readonly signal: AbortSignal
+}
+
+/** What one commit will hold. */
+export interface Verified {
+  readonly objects: readonly ObjectVerdict[]
+  readonly check: IntegrityCheck | undefined
+}
+
+export const digestWatch = ({ feed, source, journal, isCaughtUp, onNotice, signal }: DigestWatch) => {
+  const { role, endpoints, public_keys } = source
+  const buckets = openBuckets(source)
+  const objects = namedObjects(buckets.client, signal)
+  const given = public_keys && keysIn(public_keys)
+  const listed = new Map<string, KeyRing>()
+  const waiting = new Map<string, number>()
+  let hourLooked: number | undefined
+
+  const list = async (region: string, end: number, now: number) => {
+    const answer = await listPublicKeys(
+      { region, role, endpoint: endpoints?.cloudtrail },
+      end - GRACE_MS,
+      now,
+      signal,
+    )
+    const keys = new Map(publicKeys(answer, `ListPublicKeys in ${region}`))
+    listed.set(region, keys)
+    return keys
+  }
+  /** Keys change now and then: one that is not known is asked for once more. */
+  const verify = async ({ name, region, end }: DigestPlace, now: number): Promise<VerifiedDigest> => {
+    const known = given ?? listed.get(region)
+    const found = known && (await verifyDigest(objects, name, known))
+    const isKnown = !found?.findings.some(({ kind }) => kind === 'unknown_key')
+    if (found !== undefined && (isKnown || given !== undefined)) return found
+    return verifyDigest(objects, name, await list(region, end, now))
+  }
+
+  const checkOf = (
+    place: DigestPlace,
+    about: string,
+    to: number,
+    findings: readonly Finding[],
+  ): IntegrityCheck | undefined =>
+    findings.length === 0
+      ? undefined
+      : {
+          feed,
+          account: place.account,
+          about,
+          from: place.end - HOUR_MS,
+          to,
+          findings: findings.toSorted((a, b) => (a.object < b.object ? -1 : 1)).slice(0, MAX_FINDINGS),
+          total: findings.length,
+        }
+
+  /** @returns why it waits, when it does */
+  const judge = async (place: DigestPlace, at: number, now: number): Promise<Verified | string> => {
+    try {
+      const found = await verify(place, now)
+      const unread = found.findings.find(({ kind }) => kind === 'unreadable')
+      const isAll = found.findings.every(({ kind }) => kind === 'unreadable')
+      if (unread !== undefined && isAll && now - at < UNREADABLE_MS)
+        return `${unread.object}: ${unread.found}`
+      return { objects: found.objects, check: checkOf(place, place.name, place.end, found.findings) }
+    } catch (cause) {
+      return messageOf(cause)
+    }
+  }
+
+  /** The newest digests of chains that do not go on. */
+  const lastOnes = (known: readonly KnownDigest[], now: number): Verified | undefined => {
+    const newest = new Map<string, { readonly place: DigestPlace; readonly isLast: boolean }>()
+    for (const { place: name, isLast } of known) {
+      const place = digestPlace(name)
+      if (place === undefined || place.backfill) continue
+      const before = newest.get(chainOf(place))
+      if (before === undefined || before.place.end < place.end) newest.set(chainOf(place), { place, isLast })
+    }
+    const last = [...newest.values()].filter(
+      ({ place, isLast }) => !isLast && place.end + HOUR_MS + GRACE_MS < now,
+    )
+    const [first] = last
+    if (first === undefined) return undefined
+    const findings = last.map(
+      ({ place }): Finding => ({
+        kind: 'gap',
+        object: place.name,
+        expected: 'a digest after it, an hour later',
+        found: 'none came',
+      }),
+    )
+    return {
+      objects: last.map(({ place }) => ({ object: afterDigest(place.name), verdict: 'failed' })),
+      check: checkOf(first.place, `digests ${Math.floor(now / HOUR_MS)}`, now, findings),
+    }
+  }
+
+  return {
+    /** What can be said now, one commit after the other. */
+    async *due(now: number): AsyncGenerator<Verified> {
+      const known = await journal.digests(feed, hourLooked === undefined ? 0 : now - RECENT_MS)
+      for (const { place: name, at, verdict } of known) {
+        if (signal.aborted) return
+        const place = digestPlace(name)
+        if (verdict !== undefined || at > now - SETTLE_MS || place === undefined) continue
+        if ((waiting.get(name) ?? 0) > now) continue
+        const verified = await judge(place, at, now)
+        if (signal.aborted) return
+        waiting.delete(name)
+        if (typeof verified !== 'string') yield verified
+        else {
+          waiting.set(name, now + AGAIN_MS)
+          onNotice(`${name} is not verified, and tried again: ${verified}`)
+        }
+      }
+      const hour = Math.floor(now / HOUR_MS)
+      if (hour === hourLooked || !isCaughtUp()) return
+      hourLooked = hour
+      const verified = lastOnes(known, now)
+      if (verified !== undefined) yield verified
+    },
+    close: () => buckets.close(),
+  }
+}
+
+/** Looks again and again until the signal comes. */
+export const watchDigests = async (
+  watches: readonly ReturnType<typeof digestWatch>[],
+  onVerified: (verified: Verified) => void,
+  signal: AbortSignal,
+): Promise<void> => {
+  while (!signal.aborted) {
+    for (const watch of watches) for await (const verified of watch.due(Date.now())) onVerified(verified)
+    await sleep(LOOK_MS, undefined, { signal }).catch(() => {}) // the loop looks itself
+  }
+}
