@@ -9,6 +9,7 @@ import { doubling } from '../pipeline/doubling.ts'
 import type { Piece, Source } from '../pipeline/ports.ts'
 import { turns } from '../pipeline/turns.ts'
 import { seldom } from '../telemetry/seldom.ts'
+import { hubCheckpoints } from './hub-checkpoints.ts'
 import { openHub } from './hub-client.ts'
 import { type HubPartition, isRead, newHubPartition } from './hub-partition.ts'
 import {
@@ -24,6 +25,8 @@ import {
 
 /** Between two looks for partitions that were added. */
 const LIST_MS = 60_000
+/** Between two times that checkpoints are written: they cost as events do. */
+const CHECKPOINT_MS = 10_000
 /** The same trouble is told again after this time. */
 const REPEAT_MS = 600_000
 /** A graceful stop has ten seconds for everything (architecture.md section 8). */
@@ -32,6 +35,7 @@ const CLOSE_MS = 2000
 export const eventHubs = (options: EventHubsOptions): Source => {
   const { hubs, follow, onAlarm } = options
   const tell = seldom(REPEAT_MS)
+  const checkpoints = hubCheckpoints(options, (text) => tell(options.onNotice, text))
 
   const read: Source['read'] = async (known, give, signal) => {
     const done = new AbortController()
@@ -56,7 +60,16 @@ export const eventHubs = (options: EventHubsOptions): Source => {
         done.abort()
       })
 
-    const { readPartition, trouble } = hubReader({ options, stop, partitions, known, take, tell, hangUp })
+    const { readPartition, trouble } = hubReader({
+      options,
+      stop,
+      partitions,
+      known,
+      take,
+      tell,
+      hangUp,
+      checkpoints,
+    })
     const reading: Promise<void>[] = []
     /** Finds the partitions of a hub, and those that are added. */
     const readHub = async (hub: string) => {
@@ -98,7 +111,14 @@ export const eventHubs = (options: EventHubsOptions): Source => {
       }
     }
 
-    await Promise.all([survey(), ...hubs.map(readHub)])
+    const writeCheckpoints = async () => {
+      while (checkpoints.isOn && !stop.aborted) {
+        await rest(CHECKPOINT_MS)
+        await checkpoints.flush()
+      }
+    }
+
+    await Promise.all([survey(), writeCheckpoints(), ...hubs.map(readHub)])
     await Promise.all(reading)
     await within(CLOSE_MS, Promise.all(closing))
     if (failure !== undefined) throw failure
@@ -112,5 +132,6 @@ export const eventHubs = (options: EventHubsOptions): Source => {
       const { checkEventHubs } = await import('./event-hubs-check.ts')
       return checkEventHubs(options, signal)
     },
+    close: async () => void (await within(CLOSE_MS, checkpoints.flush())),
   }
 }

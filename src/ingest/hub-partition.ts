@@ -54,7 +54,7 @@ export const newHubPartition = (hub: string, id: string): HubPartition => ({
 })
 
 /** What an offset is that stands before the first event there is (the vendor's `earliestEventPosition`). */
-const BEFORE_ALL = '-1'
+export const BEFORE_ALL = '-1'
 
 export const positionOf = (sequence: number, offset: string | undefined): Position => ({
   sequence,

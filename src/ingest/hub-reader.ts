@@ -7,7 +7,8 @@ import type { EventHubConsumerClient, ReceivedEventData } from '@azure/event-hub
 import type { EventHubsConfig } from '../model/sources.ts'
 import { doubling } from '../pipeline/doubling.ts'
 import type { Piece, Position } from '../pipeline/ports.ts'
-import { explainedHub, type HubAccess, isStolen, MOST_EVENTS, openHub, tame } from './hub-client.ts'
+import type { CheckpointAccess, hubCheckpoints } from './hub-checkpoints.ts'
+import { explainedHub, isStolen, MOST_EVENTS, openHub, tame } from './hub-client.ts'
 import {
   begin,
   gapOf,
@@ -22,7 +23,7 @@ import {
 import { emptyPiece, NOTHING } from './piece.ts'
 
 export interface EventHubsOptions
-  extends HubAccess,
+  extends CheckpointAccess,
     Pick<EventHubsConfig, 'hubs' | 'start' | 'on_gap' | 'prefetch_bytes' | 'stall_seconds'> {
   readonly feed_id: string
   /** Go on when all that is there has been read. */
@@ -43,6 +44,7 @@ export interface Reading {
   tell(say: (text: string) => void, text: string): void
   /** Closes a connection without waiting for it. */
   hangUp(closed: Promise<void>): void
+  readonly checkpoints: ReturnType<typeof hubCheckpoints>
 }
 
 /** Between two looks at how far a partition goes. */
@@ -83,7 +85,7 @@ const bytesOf = (body: unknown): Buffer => {
 export const restUntil = (stop: AbortSignal) => (ms: number) =>
   sleep(ms, undefined, { signal: stop }).catch(unused)
 
-export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp }: Reading) => {
+export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp, checkpoints }: Reading) => {
   const { start, on_gap, onNotice, onAlarm } = options
   const stallMs = options.stall_seconds * 1000
   const rest = restUntil(stop)
@@ -103,6 +105,7 @@ export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp
         keep: one.keep,
         bytes,
         position: () => positionOf(sequence, offset),
+        ...(checkpoints.isOn && { settle: async () => checkpoints.settled(one, sequence, offset) }),
       }),
     )
 
@@ -143,10 +146,13 @@ export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp
   const place = async (one: HubPartition, client: EventHubConsumerClient): Promise<boolean> => {
     const there = await look(one, client)
     if (one.next === undefined) {
+      const mark = await checkpoints.known(one)
       const added = [...partitions.values()].some(
         ({ hub, keep }) => hub === one.hub && known(keep) !== undefined,
       )
-      if (begin(one, added ? 'earliest' : start, there)) await keepPlace(one, (one.next ?? 0) - 1, one.offset)
+      if (mark !== undefined) restore(one, positionOf(mark.sequenceNumber, mark.offset))
+      if (mark !== undefined || begin(one, added ? 'earliest' : start, there))
+        await keepPlace(one, (one.next ?? 0) - 1, one.offset)
     }
     const gap = gapOf(one, there)
     if (gap === undefined) return true

@@ -167,6 +167,15 @@ const eventHubsSource = z
     start: z
       .union([z.enum(['earliest', 'latest']), z.iso.datetime({ offset: true })])
       .describe('where a partition begins that was never read before: or a time (RFC 3339)'),
+    checkpoints: z
+      .strictObject({
+        container: address('URL of a container of Azure Storage'),
+        connection_string: secret('connection string of the storage account').optional(),
+      })
+      .describe(
+        'checkpoints for others, written after the commit; read where the journal knows nothing. By the credential of the source unless a connection string is named',
+      )
+      .optional(),
     on_gap: z
       .enum(['stop', 'continue'])
       .describe('when events were removed before they were read: stop the partition, or tell and go on')
@@ -190,6 +199,11 @@ const eventHubsSource = z
         ? namespace !== undefined && credential !== undefined
         : namespace === undefined && credential === undefined,
     'name connection_string, or namespace and credential',
+  )
+  .refine(
+    ({ checkpoints, credential }) =>
+      checkpoints === undefined || checkpoints.connection_string !== undefined || credential !== undefined,
+    'checkpoints need a connection_string of their own, or the credential of the source',
   )
   .describe('Azure Event Hubs')
 
