@@ -87,6 +87,19 @@ const kafkaSource = z
   )
   .describe('topics of Apache Kafka, Amazon MSK, Azure Event Hubs (Kafka endpoint)')
 
+const canary = z
+  .strictObject({
+    key: z
+      .string()
+      .regex(/^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key\/\S+$/, 'the ARN of a key')
+      .describe('ARN of a key that serves nothing else'),
+    role: awsRole.optional(),
+    endpoint: address("address of KMS, when it is not the region's own").optional(),
+    minutes: z.int().min(1).max(60).describe('minutes between two calls').default(5),
+  })
+  .describe('a key that is described now and then: when three calls in a row do not come, the feed is silent')
+export type CanaryConfig = z.infer<typeof canary>
+
 const bucket = z
   .strictObject({
     name: z
@@ -132,6 +145,7 @@ const s3Source = z
       .min(1)
       .describe('keys that digests are verified with; without them the API of CloudTrail is asked')
       .optional(),
+    canary: canary.optional(),
     endpoints: z
       .strictObject({
         s3: address('address of S3').optional(),
@@ -234,6 +248,7 @@ const cloudWatchLogsSource = z
       .max(1000)
       .describe('requests for each group; the service allows a few for each account and region together')
       .default(2),
+    canary: canary.optional(),
     endpoint: address("address of the service, when it is not the region's own").optional(),
   })
   .describe('Amazon CloudWatch Logs, read by polling')

@@ -103,13 +103,17 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
     if (waiting.size > READ_AHEAD) await Promise.race(waiting)
   }
 
-  const beatOf = (feed: string): FeedBeat => {
-    const [at, trouble] = [heard.get(feed), troubles.get(feed)]
-    return { ...(at !== undefined && { heard: at }), ...(trouble !== undefined && { trouble }) }
+  const beatOf = ({ feed_id, called }: Source): FeedBeat => {
+    const [at, trouble, expected] = [heard.get(feed_id), troubles.get(feed_id), called?.(clock())]
+    return {
+      ...(at !== undefined && { heard: at }),
+      ...(trouble !== undefined && { trouble }),
+      ...(expected !== undefined && { called: expected }),
+    }
   }
   const tick = () =>
     oneByOne(async () => {
-      const feeds = Object.fromEntries(sources.map(({ feed_id }) => [feed_id, beatOf(feed_id)]))
+      const feeds = Object.fromEntries(sources.map((one) => [one.feed_id, beatOf(one)]))
       await write(await judge.tick({ at: clock(), caughtUp: [...caughtUp], feeds }))
     })
 

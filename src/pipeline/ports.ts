@@ -100,6 +100,8 @@ export interface Source {
     signal: AbortSignal,
     fate: (place: string) => Promise<Fate | undefined>,
   ): Promise<void>
+  /** When it caused a record that must have come by now, milliseconds since 1970; every one since was caused, too. */
+  called?(now: number): number | undefined
   /** What `doctor` asks: step by step what works, and which permission or setting is missing. */
   check?(signal: AbortSignal): Promise<readonly Check[]>
   /** Everything that will be settled has been. */
