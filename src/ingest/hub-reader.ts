@@ -7,6 +7,7 @@ import type { EventHubConsumerClient, ReceivedEventData } from '@azure/event-hub
 import type { EventHubsConfig } from '../model/sources.ts'
 import { doubling } from '../pipeline/doubling.ts'
 import type { Piece, Position } from '../pipeline/ports.ts'
+import { goingOn, standing } from './gap.ts'
 import type { CheckpointAccess, hubCheckpoints } from './hub-checkpoints.ts'
 import { explainedHub, isStolen, MOST_EVENTS, openHub, tame } from './hub-client.ts'
 import {
@@ -157,10 +158,10 @@ export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp
     const gap = gapOf(one, there)
     if (gap === undefined) return true
     if (on_gap === 'stop') {
-      one.stopped = `${gap.text}; the partition stands: to accept the loss, set on_gap: continue and start again`
+      one.stopped = standing(gap)
       return false
     }
-    onAlarm(`${gap.text}; it goes on at ${gap.at}`)
+    onAlarm(goingOn(gap))
     pass(one, gap, there)
     await keepPlace(one, gap.at - 1, one.offset)
     return true

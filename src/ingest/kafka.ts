@@ -13,6 +13,7 @@ import { messageOf } from '../model/error.ts'
 import { doubling } from '../pipeline/doubling.ts'
 import type { Piece, Position, Source } from '../pipeline/ports.ts'
 import { seldom } from '../telemetry/seldom.ts'
+import { goingOn, standing } from './gap.ts'
 import {
   consumerSettings,
   explained,
@@ -127,10 +128,10 @@ export const kafkaSource = (options: KafkaOptions): Source => {
       if (one.stopped !== undefined) return tell(onAlarm, one.stopped)
       const gap = gapOf(one, range)
       if (gap !== undefined && options.on_gap === 'continue') {
-        onAlarm(`${gap.text}; it goes on at ${gap.at}`)
+        onAlarm(goingOn(gap))
         goOn(one, gap.at)
       } else if (gap !== undefined) {
-        one.stopped = `${gap.text}; the partition stands: to accept the loss, set on_gap: continue and start again`
+        one.stopped = standing(gap)
         tell(onAlarm, one.stopped)
         put(one, [], one.next) // kafkajs has told the group to begin anew: tell it where this one stands
       } else if (!one.placed) goOn(one, one.hidden ?? one.next)
