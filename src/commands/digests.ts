@@ -2,7 +2,6 @@
  * CloudTrail digests that a source of `run` meets. Each is verified some time after it came, beside the reading: what
  * does not fit becomes an alert, what cannot be looked at now waits. That digests stay away is looked for every hour.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type DigestPlace, digestPlace, type KeyRing, publicKeys } from '../history/digest.ts'
 import { chainOf, GRACE_MS, HOUR_MS } from '../history/digest-chain.ts'
 import { type VerifiedDigest, verifyDigest } from '../history/verify.ts'
@@ -13,6 +12,7 @@ import type { Finding, ObjectVerdict } from '../model/integrity.ts'
 import type { S3Config } from '../model/sources.ts'
 import { type IntegrityCheck, MAX_FINDINGS } from '../pipeline/integrity.ts'
 import { afterDigest, type Journal, type KnownDigest } from '../pipeline/ports.ts'
+import { rest } from '../pipeline/waiting.ts'
 import { keysIn } from './verify.ts'
 
 /** The files of an hour and their digest come in any order. */
@@ -169,6 +169,6 @@ export const watchDigests = async (
 ): Promise<void> => {
   while (!signal.aborted) {
     for (const watch of watches) for await (const verified of watch.due(Date.now())) onVerified(verified)
-    await sleep(LOOK_MS, undefined, { signal }).catch(() => {}) // the loop looks itself
+    await rest(LOOK_MS, signal)
   }
 }

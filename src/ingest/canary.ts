@@ -2,9 +2,9 @@
  * A harmless call of a key every few minutes. Who makes it knows that it will be logged: when it does not come, its
  * feed is silent, however quiet the account is.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { CanaryConfig } from '../model/sources.ts'
 import type { Source } from '../pipeline/ports.ts'
+import { rest } from '../pipeline/waiting.ts'
 import { seldom } from '../telemetry/seldom.ts'
 import { awsClient, refusal } from './aws.ts'
 
@@ -56,7 +56,7 @@ export const withCanary = (
         calls = []
         tell(onNotice, `the canary key cannot be called, so silence is judged by habit alone: ${why(cause)}`)
       }
-      await sleep(canary.minutes * 60_000, undefined, { signal }).catch(() => {}) // the loop looks itself
+      await rest(canary.minutes * 60_000, signal)
     }
   }
   return {

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { EventHubConsumerClient } from '@azure/event-hubs'
 import type { Check } from '../pipeline/ports.ts'
+import { aborted, within } from '../pipeline/waiting.ts'
 import { type CheckpointAccess, hubCheckpoints } from './hub-checkpoints.ts'
 import { explainedHub, isStolen, openHub } from './hub-client.ts'
 import { newHubPartition } from './hub-partition.ts'
@@ -39,10 +40,7 @@ export const checkEventHubs = async (
   signal: AbortSignal,
 ): Promise<readonly Check[]> => {
   const checks: Check[] = []
-  const interrupted = new Promise<never>((_, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason))
-  })
-  interrupted.catch(() => {}) // whoever waits for it has it
+  const interrupted = aborted(signal)
   /** @returns what `work` gives, if it goes well */
   const step = async <T>(name: string, work: () => Promise<T>, say: (found: T) => string) => {
     const late = sleep(STEP_MS, undefined, { ref: false }).then(() => {
@@ -89,7 +87,10 @@ export const checkEventHubs = async (
         )
       }
     } finally {
-      await Promise.race([client.close().catch(() => {}), sleep(2000, undefined, { ref: false })]) // it is not used again
+      await within(
+        2000,
+        client.close().catch(() => {}),
+      ) // it is not used again
     }
   }
   return checks

@@ -5,9 +5,9 @@
  * is no error; it is taken back later.
  */
 import type { EventHubConsumerClient } from '@azure/event-hubs'
-import { doubling } from '../pipeline/doubling.ts'
 import type { Piece, Source } from '../pipeline/ports.ts'
 import { turns } from '../pipeline/turns.ts'
+import { doubling, rest, within } from '../pipeline/waiting.ts'
 import { seldom } from '../telemetry/seldom.ts'
 import { hubCheckpoints } from './hub-checkpoints.ts'
 import { openHub } from './hub-client.ts'
@@ -18,9 +18,7 @@ import {
   hubReader,
   LOOK_MS,
   MAX_WAIT_MS,
-  restUntil,
   unused,
-  within,
 } from './hub-reader.ts'
 
 /** Between two looks for partitions that were added. */
@@ -40,7 +38,6 @@ export const eventHubs = (options: EventHubsOptions): Source => {
   const read: Source['read'] = async (known, give, signal) => {
     const done = new AbortController()
     const stop = AbortSignal.any([signal, done.signal])
-    const rest = restUntil(stop)
     const closing = new Set<Promise<void>>()
     /** A connection that is lost closes slowly: nobody waits for it before the end. */
     const hangUp = (closed: Promise<void>) => {
@@ -93,14 +90,14 @@ export const eventHubs = (options: EventHubsOptions): Source => {
         } finally {
           if (client !== undefined) await within(CLOSE_MS, client.close().catch(unused))
         }
-        await rest(restMs)
+        await rest(restMs, stop)
       }
     }
 
     /** Says when nothing is unread, and ends when that is all that is asked. */
     const survey = async () => {
       while (!stop.aborted) {
-        await rest(LOOK_MS / 4)
+        await rest(LOOK_MS / 4, stop)
         const all = [...partitions.values()]
         for (const { stopped: why } of all) if (why !== undefined) tell(onAlarm, why)
         if (listed.size < hubs.length || stop.aborted) continue
@@ -113,7 +110,7 @@ export const eventHubs = (options: EventHubsOptions): Source => {
 
     const writeCheckpoints = async () => {
       while (checkpoints.isOn && !stop.aborted) {
-        await rest(CHECKPOINT_MS)
+        await rest(CHECKPOINT_MS, stop)
         await checkpoints.flush()
       }
     }

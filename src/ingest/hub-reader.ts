@@ -5,8 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { EventHubConsumerClient, ReceivedEventData } from '@azure/event-hubs'
 import type { EventHubsConfig } from '../model/sources.ts'
-import { doubling } from '../pipeline/doubling.ts'
 import type { Piece, Position } from '../pipeline/ports.ts'
+import { aborted, doubling, rest, within } from '../pipeline/waiting.ts'
 import { goingOn, standing } from './gap.ts'
 import type { CheckpointAccess, hubCheckpoints } from './hub-checkpoints.ts'
 import { explainedHub, isStolen, MOST_EVENTS, openHub, tame } from './hub-client.ts'
@@ -70,10 +70,6 @@ type During = <T>(work: Promise<T>) => Promise<T>
 class Stalled extends Error {}
 class Jumped extends Error {}
 
-/** Resolves when it is done or the time is over. */
-export const within = (ms: number, work: Promise<unknown>) =>
-  Promise.race([work, sleep(ms, undefined, { ref: false })])
-
 /** Bytes of an event. One that is no data (AMQP value or sequence) is written as JSON. */
 const bytesOf = (body: unknown): Buffer => {
   if (Buffer.isBuffer(body)) return body
@@ -82,18 +78,10 @@ const bytesOf = (body: unknown): Buffer => {
   return Buffer.from(typeof body === 'string' ? body : JSON.stringify(body))
 }
 
-/** Waits; loops look themselves whether they go on. */
-export const restUntil = (stop: AbortSignal) => (ms: number) =>
-  sleep(ms, undefined, { signal: stop }).catch(unused)
-
 export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp, checkpoints }: Reading) => {
   const { start, on_gap, onNotice, onAlarm } = options
   const stallMs = options.stall_seconds * 1000
-  const rest = restUntil(stop)
-  const stopped = new Promise<never>((_, reject) => {
-    stop.addEventListener('abort', () => reject(stop.reason))
-  })
-  stopped.catch(unused) // whoever waits for it has it
+  const stopped = aborted(stop)
 
   const keepPlace = (
     one: HubPartition,
@@ -170,7 +158,7 @@ export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp
   const watch = async (one: HubPartition, client: EventHubConsumerClient, during: During) => {
     let why: unknown
     while (!stop.aborted) {
-      await during(rest(LOOK_MS))
+      await during(rest(LOOK_MS, stop))
       const looking = look(one, client).catch((cause) => {
         why = cause // reading may go on all the same
       })
@@ -260,7 +248,7 @@ export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp
           )
         else if (cause instanceof Stalled) tell(onNotice, `${cause.message}: it is opened anew`)
         else if (!(cause instanceof Jumped)) await trouble(one.keep, cause)
-        await rest(wait.next(stolen ? STOLEN_WAIT_MS : undefined) * (0.5 + Math.random() / 2))
+        await rest(wait.next(stolen ? STOLEN_WAIT_MS : undefined) * (0.5 + Math.random() / 2), stop)
       }
     }
   }

@@ -10,19 +10,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, Batch, Consumer, EachBatchPayload, Kafka } from 'kafkajs'
 import { messageOf } from '../model/error.ts'
-import { doubling } from '../pipeline/doubling.ts'
 import type { Piece, Position, Source } from '../pipeline/ports.ts'
+import { aborted, doubling, rest, within } from '../pipeline/waiting.ts'
 import { seldom } from '../telemetry/seldom.ts'
 import { goingOn, standing } from './gap.ts'
-import {
-  consumerSettings,
-  explained,
-  hangUp,
-  type KafkaAccess,
-  openKafka,
-  rootOf,
-  within,
-} from './kafka-client.ts'
+import { consumerSettings, explained, hangUp, type KafkaAccess, openKafka, rootOf } from './kafka-client.ts'
 import { BatchUnreadable } from './kafka-codecs.ts'
 import { acknowledgments, begin, rangesOf } from './kafka-offsets.ts'
 import { gapOf, newPartition, type Partition, type Range } from './kafka-partition.ts'
@@ -78,10 +70,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
   ): Promise<void> => {
     const done = new AbortController()
     const stop = AbortSignal.any([signal, done.signal])
-    const stopped = new Promise<never>((_, reject) => {
-      stop.addEventListener('abort', () => reject(stop.reason))
-    })
-    stopped.catch(() => {}) // whoever waits for it has it
+    const stopped = aborted(stop)
     let news = () => {}
     const wait = doubling(FIRST_WAIT_MS, MAX_WAIT_MS)
     let isSearching = false
@@ -281,7 +270,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
             continue
           }
           trouble(cause)
-          await sleep(wait.next(), undefined, { signal: stop }).catch(() => {}) // the loop looks itself
+          await rest(wait.next(), stop)
         }
       }
     }

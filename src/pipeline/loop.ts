@@ -2,7 +2,6 @@
  * The loop of `run`: read, judge, commit. Pieces of all sources gather in a batch; a batch becomes durable by time,
  * number or size, whichever is first, and while it is written the next one gathers.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '../model/error.ts'
 import type { FormatName } from '../normalize/index.ts'
 import { printable } from '../normalize/text.ts'
@@ -13,6 +12,7 @@ import { type Batch, emptyBatch, type LiveJudge, rejectionOf } from './live-judg
 import type { RecordSettings } from './normalize-record.ts'
 import type { Commit, Journal, Piece, Position, Source } from './ports.ts'
 import { turns } from './turns.ts'
+import { rest } from './waiting.ts'
 
 export interface LoopOptions {
   readonly sources: readonly Source[]
@@ -120,7 +120,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
   /** Sinks that are behind by the whole budget stop the reading; nothing is dropped to make room. */
   let holding = false
   const room = async () => {
-    while (holding && !stop.aborted) await sleep(100, undefined, { signal: stop }).catch(() => {}) // the loop looks itself
+    while (holding && !stop.aborted) await rest(100, stop)
   }
 
   const readSource = async (source: Source) => {
