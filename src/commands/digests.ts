@@ -13,6 +13,7 @@ import type { S3Config } from '../model/sources.ts'
 import { type IntegrityCheck, MAX_FINDINGS } from '../pipeline/integrity.ts'
 import { afterDigest, type Journal, type KnownDigest } from '../pipeline/ports.ts'
 import { rest } from '../pipeline/waiting.ts'
+import { seldom } from '../telemetry/seldom.ts'
 import { keysIn } from './verify.ts'
 
 /** The files of an hour and their digest come in any order. */
@@ -23,7 +24,6 @@ const AGAIN_MS = 10 * 60_000
 const UNREADABLE_MS = 24 * HOUR_MS
 /** How far back is looked, but for the first time, when it is as far as the ledger remembers. */
 const RECENT_MS = 48 * HOUR_MS
-
 /** Between two looks. */
 const LOOK_MS = 5 * 60_000
 
@@ -51,15 +51,12 @@ export const digestWatch = ({ feed, source, journal, isCaughtUp, onNotice, signa
   const given = public_keys && keysIn(public_keys)
   const listed = new Map<string, KeyRing>()
   const waiting = new Map<string, number>()
+  const tell = seldom(HOUR_MS)
   let hourLooked: number | undefined
 
   const list = async (region: string, end: number, now: number) => {
-    const answer = await listPublicKeys(
-      { region, role, endpoint: endpoints?.cloudtrail },
-      end - GRACE_MS,
-      now,
-      signal,
-    )
+    const access = { region, role, endpoint: endpoints?.cloudtrail }
+    const answer = await listPublicKeys(access, end - GRACE_MS, now, signal)
     const keys = new Map(publicKeys(answer, `ListPublicKeys in ${region}`))
     listed.set(region, keys)
     return keys
@@ -74,32 +71,24 @@ export const digestWatch = ({ feed, source, journal, isCaughtUp, onNotice, signa
   }
 
   const checkOf = (
-    place: DigestPlace,
+    { account, end }: DigestPlace,
     about: string,
     to: number,
-    findings: readonly Finding[],
-  ): IntegrityCheck | undefined =>
-    findings.length === 0
-      ? undefined
-      : {
-          feed,
-          account: place.account,
-          about,
-          from: place.end - HOUR_MS,
-          to,
-          findings: findings.toSorted((a, b) => (a.object < b.object ? -1 : 1)).slice(0, MAX_FINDINGS),
-          total: findings.length,
-        }
+    all: readonly Finding[],
+  ): IntegrityCheck | undefined => {
+    const findings = all.toSorted((a, b) => (a.object < b.object ? -1 : 1)).slice(0, MAX_FINDINGS)
+    const what = { feed, account, about, from: end - HOUR_MS, to, findings, total: all.length }
+    return all.length === 0 ? undefined : what
+  }
 
   /** @returns why it waits, when it does */
   const judge = async (place: DigestPlace, at: number, now: number): Promise<Verified | string> => {
     try {
-      const found = await verify(place, now)
-      const unread = found.findings.find(({ kind }) => kind === 'unreadable')
-      const isAll = found.findings.every(({ kind }) => kind === 'unreadable')
-      if (unread !== undefined && isAll && now - at < UNREADABLE_MS)
+      const { objects: judged, findings } = await verify(place, now)
+      const [unread] = findings
+      if (unread && now - at < UNREADABLE_MS && findings.every(({ kind }) => kind === 'unreadable'))
         return `${unread.object}: ${unread.found}`
-      return { objects: found.objects, check: checkOf(place, place.name, place.end, found.findings) }
+      return { objects: judged, check: checkOf(place, place.name, place.end, findings) }
     } catch (cause) {
       return messageOf(cause)
     }
@@ -119,16 +108,10 @@ export const digestWatch = ({ feed, source, journal, isCaughtUp, onNotice, signa
     )
     const [first] = last
     if (first === undefined) return undefined
-    const findings = last.map(
-      ({ place }): Finding => ({
-        kind: 'gap',
-        object: place.name,
-        expected: 'a digest after it, an hour later',
-        found: 'none came',
-      }),
-    )
+    const gap = { kind: 'gap', expected: 'a digest after it, an hour later', found: 'none came' } as const
+    const findings = last.map(({ place }): Finding => ({ ...gap, object: place.name }))
     return {
-      objects: last.map(({ place }) => ({ object: afterDigest(place.name), verdict: 'failed' })),
+      objects: findings.map(({ object }) => ({ object: afterDigest(object), verdict: 'failed' })),
       check: checkOf(first.place, `digests ${Math.floor(now / HOUR_MS)}`, now, findings),
     }
   }
@@ -140,15 +123,15 @@ export const digestWatch = ({ feed, source, journal, isCaughtUp, onNotice, signa
       for (const { place: name, at, verdict } of known) {
         if (signal.aborted) return
         const place = digestPlace(name)
-        if (verdict !== undefined || at > now - SETTLE_MS || place === undefined) continue
-        if ((waiting.get(name) ?? 0) > now) continue
+        const from = Math.max(at + SETTLE_MS, waiting.get(name) ?? 0)
+        if (verdict !== undefined || from > now || place === undefined) continue
         const verified = await judge(place, at, now)
         if (signal.aborted) return
         waiting.delete(name)
         if (typeof verified !== 'string') yield verified
         else {
           waiting.set(name, now + AGAIN_MS)
-          onNotice(`${name} is not verified, and tried again: ${verified}`)
+          tell(onNotice, `${name} is not verified, and tried again: ${verified}`, verified)
         }
       }
       const hour = Math.floor(now / HOUR_MS)

@@ -149,7 +149,8 @@ export const verifyDigest = async (
     previousDigestS3Object: key,
     previousDigestHashValue: sha256,
   } = digest
-  if (bucket && key && sha256) {
+  // A trail may move to another bucket: what it left there is not for who reads this one.
+  if (bucket === digest.digestS3Bucket && key && sha256) {
     const previous = { name: objects.nameOf(bucket, key), sha256 }
     const finding = judgeFile(previous, await readHash(objects, previous.name))
     if (finding !== undefined) {

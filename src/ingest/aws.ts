@@ -21,7 +21,7 @@ export const awsClient = async ({ region, role, endpoint }: AwsAccess) => {
   const { fromTemporaryCredentials } = await import('@aws-sdk/credential-providers')
   return {
     ...(region !== undefined && { region }),
-    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS },
+    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS, socketTimeout: ANSWER_MS },
     ...(endpoint !== undefined && { endpoint }),
     ...(role !== undefined && {
       credentials: fromTemporaryCredentials({

@@ -71,7 +71,9 @@ export const hubCheckpoints = (access: CheckpointAccess, onTrouble: (text: strin
       if (checkpoints === undefined) return undefined
       const store = await open(checkpoints.container)
       const all = await store.listCheckpoints(await namespaceOf(), hub, consumer_group).catch((cause) => {
-        throw new Error(`the checkpoints in ${checkpoints.container} cannot be read: ${messageOf(cause)}`)
+        throw new Error(
+          `the checkpoints in ${checkpoints.container} cannot be read (is the container there, and the role Storage Blob Data Contributor given?): ${messageOf(cause)}`,
+        )
       })
       return all.find(({ partitionId }) => partitionId === id)
     },

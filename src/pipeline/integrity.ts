@@ -30,15 +30,8 @@ const facts = { id: 'integrity-failed', version: 1, content_hash: sha256('integr
 
 const short = (text: string, most: number) => printable(text).slice(0, most)
 
-export const integrityAlert = ({
-  feed,
-  account,
-  about,
-  from,
-  to,
-  findings,
-  total,
-}: IntegrityCheck): Alert => {
+export const integrityAlert = (check: IntegrityCheck): Alert => {
+  const { feed, account, about, from, to, findings, total } = check
   const kinds = new Map<string, number>()
   for (const { kind } of findings) countUp(kinds, kind)
   const [first] = findings

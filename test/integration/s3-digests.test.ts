@@ -130,11 +130,9 @@ describe.skipIf(motoMissing !== undefined)('digests in run', { timeout: 120_000 
     )
     expect(moto.asked.slice(from).filter(({ target }) => target.endsWith('.ListPublicKeys'))).toHaveLength(1)
     const told = alerts(one)
-    expect(told.map(({ labels }) => labels)).toEqual(
-      expect.arrayContaining(
-        ['changed 1, deleted 1', 'signature 1'].map((kinds) => ({ feed: 'trail', kinds })),
-      ),
-    )
+    // Which of them share a digest depends on the hour.
+    const kinds = told.flatMap(({ labels }) => (labels as { kinds: string }).kinds.split(', '))
+    expect(kinds.sort()).toEqual(['changed 1', 'deleted 1', 'signature 1'])
     expect(told.map(({ explanation }) => String(explanation)).join('\n')).toContain(failed[0])
     const store = one.store()
     expect(await rejudge(store, () => {})).toMatchObject({ differences: [] })
