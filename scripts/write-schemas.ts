@@ -1,5 +1,5 @@
 /**
- * Writes schemas/*.schema.json and docs/fields.md from the zod schemas in src/model.
+ * Writes schemas/*.schema.json and docs/fields.md from the zod schemas in src/model, docs/mapping.md from src/render.
  * With --check it writes nothing and fails when a file differs: the guard against drift.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -12,6 +12,7 @@ import { EVENT_SCHEMA_VERSION, keyEvent } from '../src/model/event.ts'
 import { knowledge } from '../src/model/knowledge.ts'
 import { operations } from '../src/model/operations.ts'
 import { REJECTION_SCHEMA_VERSION, rejection } from '../src/model/outcome.ts'
+import { type Schema as MappedSchema, mappingPage } from './mapping.ts'
 
 const root = join(import.meta.dirname, '..')
 
@@ -27,16 +28,10 @@ const published = {
   'keytrail.cases': casesDocument,
 } as const
 
-interface Schema {
-  readonly type?: string
+interface Schema extends MappedSchema {
   readonly description?: string
-  readonly enum?: readonly string[]
-  readonly const?: string
-  readonly required?: readonly string[]
   readonly properties?: Readonly<Record<string, Schema>>
-  readonly additionalProperties?: Schema | false
   readonly items?: Schema
-  readonly maxLength?: number
 }
 
 const jsonSchema = (name: string): Schema => {
@@ -105,6 +100,10 @@ const files = new Map<string, string>([
     `${JSON.stringify(jsonSchema(name), null, 2)}\n`,
   ]),
   [join('docs', 'fields.md'), fieldPage()],
+  [
+    join('docs', 'mapping.md'),
+    mappingPage(jsonSchema(EVENT_SCHEMA_VERSION), jsonSchema(ALERT_SCHEMA_VERSION)),
+  ],
 ])
 
 const check = process.argv.includes('--check')
@@ -114,7 +113,7 @@ for (const [path, text] of files) {
   if (check) {
     if (existsSync(full) && readFileSync(full, 'utf8') === text) continue
     drifted++
-    console.error(`${path} differs from src/model; run: npm run schemas`)
+    console.error(`${path} differs from src; run: npm run schemas`)
   } else writeFileSync(full, text)
 }
 if (drifted > 0) process.exit(1)

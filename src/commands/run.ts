@@ -92,7 +92,10 @@ const knowledgeControl = ({ files }: Learned): Control => ({
 /** Normalizes with what is known now; another knowledge may take its place between two batches. */
 const learningNormalizer = (config: Config, first: Learned, rules: RawRules | undefined) => {
   /** Read anew for each record, also by intake. */
-  const settings = { ...config, ingest_path: first.ingest_path, rules }
+  const accounts = Object.fromEntries(
+    Object.entries(config.sources).map(([feed, one]) => [feed, one.accounts]),
+  )
+  const settings = { ...config, ingest_path: first.ingest_path, rules, accounts }
   const make = ({ known, locate }: Learned) => recordNormalizer(settings, undefined, known, locate)
   let now = make(first)
   const normalize: RecordNormalizer = Object.assign((...all: Parameters<RecordNormalizer>) => now(...all), {

@@ -3,8 +3,11 @@
 import { readFileSync } from 'node:fs'
 import { Agent as HttpAgent, type IncomingMessage, request as plainRequest } from 'node:http'
 import { Agent, request } from 'node:https'
+import type { LookupFunction } from 'node:net'
 import { rootCertificates } from 'node:tls'
 import { KeytrailError, messageOf } from '../model/error.ts'
+import { SinkFault } from '../pipeline/ports.ts'
+import type { Retry } from './parts.ts'
 
 export interface Answer {
   readonly status: number
@@ -17,8 +20,16 @@ export interface Answer {
 /** It ended without an answer. Whatever of the body had left may have been taken. */
 export class NoAnswer extends Error {}
 
+/** @returns that it is tried again @throws when the signal came, and what nobody planned */
+export const unanswered = (cause: unknown, signal: AbortSignal): Retry => {
+  signal.throwIfAborted()
+  if (cause instanceof NoAnswer || cause instanceof SinkFault)
+    return { kind: 'again', reason: cause.message, fault: cause instanceof SinkFault }
+  throw cause
+}
+
 export interface Post {
-  readonly method?: 'POST' | 'GET'
+  readonly method?: 'POST' | 'GET' | 'OPTIONS'
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: Buffer
 }
@@ -42,7 +53,7 @@ export const retryAfter = (text: string | undefined, now: number): number | unde
 }
 
 /** How a connection fails, in words that name what is wrong. */
-const explained = (cause: unknown, url: URL): string => {
+export const explained = (cause: unknown, url: Pick<URL, 'host' | 'hostname'>): string => {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
     return `the address is wrong: there is no host ${url.hostname}`
@@ -74,8 +85,15 @@ const read = async (response: IncomingMessage): Promise<string> => {
   return Buffer.concat(chunks).toString('utf8')
 }
 
+export interface Route {
+  /** Variables that name proxies. */
+  readonly proxyEnv?: NodeJS.ProcessEnv
+  /** Resolves a name for a connection. */
+  readonly lookup?: LookupFunction
+}
+
 /**
- * Keeps connections open. Proxies are taken from HTTPS_PROXY and NO_PROXY, as other programs do.
+ * Keeps connections open, follows no redirects. Proxies are taken from HTTPS_PROXY and NO_PROXY, as other programs do.
  * @param caFile PEM of an authority that is trusted beside the usual ones
  * @param timeoutMs silence after which an attempt ends
  */
@@ -83,8 +101,9 @@ export const httpClient = (
   caFile: string | undefined,
   connections: number,
   timeoutMs = TIMEOUT_MS,
+  route: Route = { proxyEnv: process.env },
 ): HttpClient => {
-  const options = { keepAlive: true, maxSockets: connections, proxyEnv: process.env }
+  const options = { keepAlive: true, maxSockets: connections, ...route }
   const secure = new Agent({
     ...options,
     minVersion: 'TLSv1.2',

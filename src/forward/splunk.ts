@@ -12,9 +12,9 @@ import type { Alert } from '../model/alert.ts'
 import { messageOf } from '../model/error.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { type Sink, SinkFault } from '../pipeline/ports.ts'
-import { cimAlert, cimEvent } from '../render/cim.ts'
+import type { Rendering } from '../render/renderings.ts'
 import { type HecMeaning, hecCodes } from './hec-codes.ts'
-import { type Answer, type HttpClient, httpClient, NoAnswer } from './http.ts'
+import { type Answer, type HttpClient, httpClient, NoAnswer, unanswered } from './http.ts'
 import {
   type Confirmation,
   deliverParts,
@@ -35,6 +35,7 @@ export interface SplunkOptions {
   readonly gzip: boolean
   readonly index?: string | undefined
   readonly sourcetype: string
+  readonly rendering: Rendering
   readonly inFlight: number
   /** How long an acknowledgement is waited for before the same is sent again. */
   readonly ackMs: number
@@ -65,7 +66,7 @@ export const epochText = (time: string): string => {
 const fieldsOf = (fields: Readonly<Record<string, string | undefined>>) =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== ''))
 
-type Envelope = Pick<SplunkOptions, 'sourcetype' | 'index'>
+type Envelope = Pick<SplunkOptions, 'sourcetype' | 'index' | 'rendering'>
 
 const HOST = hostname()
 
@@ -87,7 +88,7 @@ const objectOf = (
 }
 
 /** An event in the collector's envelope; nothing but these keys, because Splunk stops reading at an unknown one. */
-export const hecEvent = (envelope: Envelope, json: string): Outgoing => {
+const hecEvent = (envelope: Envelope, json: string): Outgoing => {
   const event = JSON.parse(json) as KeyEvent // journaled: it follows the schema
   const fields = fieldsOf({
     severity: event.criticality,
@@ -96,11 +97,12 @@ export const hecEvent = (envelope: Envelope, json: string): Outgoing => {
     key_id: event.target.key_id,
     schema_version: event.schema_version,
   })
-  const bytes = objectOf(envelope, event.time.event, event.ingest.feed_id, fields, cimEvent(event, json))
+  const body = envelope.rendering.event(json, event)
+  const bytes = objectOf(envelope, event.time.event, event.ingest.feed_id, fields, body)
   return { stream: 'feed', id: event.event_id, event: json, bytes }
 }
 
-export const hecAlert = (envelope: Envelope, alert: Alert): Outgoing => {
+const hecAlert = (envelope: Envelope, alert: Alert): Outgoing => {
   const fields = fieldsOf({
     alert_id: alert.alert_id,
     detector_id: alert.detector.id,
@@ -110,9 +112,15 @@ export const hecAlert = (envelope: Envelope, alert: Alert): Outgoing => {
     key_id: alert.entity.key_id,
     schema_version: alert.schema_version,
   })
-  const bytes = objectOf(envelope, alert.time.last_event, alert.detector.id, fields, cimAlert(alert))
+  const body = envelope.rendering.alert(alert)
+  const bytes = objectOf(envelope, alert.time.last_event, alert.detector.id, fields, body)
   return { stream: 'alerts', id: alert.alert_id, alert, bytes }
 }
+
+export const hecEncoder = (envelope: Envelope): Encoder => ({
+  event: (json) => hecEvent(envelope, json),
+  alert: (alert) => hecAlert(envelope, alert),
+})
 
 interface HecAnswer {
   readonly code?: number
@@ -310,10 +318,7 @@ export const splunkSink = (options: SplunkOptions): Sink => {
     acknowledged = false
     return { kind: 'accepted' }
   }
-  const encoder: Encoder = {
-    event: (json) => hecEvent(options, json),
-    alert: (alert) => hecAlert(options, alert),
-  }
+  const encoder = hecEncoder(options)
   const poller = ackPoller(call, options, off)
 
   /** Blank events: nothing is written, but address, certificate, token and index are looked at. */
@@ -367,10 +372,7 @@ export const splunkSink = (options: SplunkOptions): Sink => {
           return found
       }
     } catch (cause) {
-      signal.throwIfAborted()
-      if (cause instanceof NoAnswer) return again(cause.message)
-      if (cause instanceof SinkFault) return again(cause.message, true)
-      throw cause
+      return unanswered(cause, signal)
     }
   }
 

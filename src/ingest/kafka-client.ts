@@ -53,7 +53,7 @@ const pem = (name: string, path: string): string => {
 }
 
 /** @throws KeytrailError when a file cannot be read */
-export const tlsOf = ({ tls }: KafkaAccess): ConnectionOptions | undefined =>
+export const tlsOf = (tls: KafkaAccess['tls']): ConnectionOptions | undefined =>
   tls && {
     minVersion: 'TLSv1.2',
     ...(tls.ca_file !== undefined && { ca: [...rootCertificates, pem('ca_file', tls.ca_file)] }),
@@ -133,7 +133,7 @@ export const openKafka = async (access: KafkaAccess): Promise<Kafka> => {
       compress: (encoder: { readonly buffer: Buffer }) => codecs[name].compress(encoder.buffer),
       decompress: codecs[name].decompress,
     })
-  const ssl = tlsOf(access)
+  const ssl = tlsOf(access.tls)
   const sasl = await saslOf(access)
   const config: KafkaConfig = {
     clientId: 'keytrail',
@@ -173,7 +173,8 @@ export const rootOf = (cause: unknown): unknown =>
   cause instanceof Error && cause.cause !== undefined ? rootOf(cause.cause) : cause
 
 const remedies: Readonly<Record<string, string>> = {
-  TOPIC_AUTHORIZATION_FAILED: 'allow Read and Describe on the topic (docs/permissions/kafka-acls.md)',
+  TOPIC_AUTHORIZATION_FAILED:
+    'allow Read (for a source) or Write (for a sink) and Describe on the topic (docs/permissions/kafka-acls.md)',
   GROUP_AUTHORIZATION_FAILED: 'allow Read on the group (docs/permissions/kafka-acls.md)',
   CLUSTER_AUTHORIZATION_FAILED: 'the user may not do that on this cluster (docs/permissions/kafka-acls.md)',
   UNKNOWN_TOPIC_OR_PARTITION:

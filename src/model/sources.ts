@@ -2,9 +2,20 @@
 import { z } from 'zod'
 import { address, awsRegion, awsRole, azureCredential, path, pattern, secret } from './setting.ts'
 
+/** What every source may have. */
+const anySource = {
+  accounts: z
+    .array(pattern('account, subscription, tenant or project'))
+    .min(1)
+    .max(10_000)
+    .describe('accounts that the source speaks for: a record about any other is rejected, and kept as such')
+    .optional(),
+}
+
 const filesSource = z
   .strictObject({
     type: z.literal('files'),
+    ...anySource,
     paths: z
       .array(path('folder, file or pattern'))
       .min(1)
@@ -44,19 +55,47 @@ const kafkaSasl = z
 
 const isLocal = (broker: string) => /^(localhost|127\.0\.0\.1|\[::1\]):/.test(broker)
 
+/** Certificates on both sides; `{}` trusts the usual authorities and shows none. */
+export const tls = z
+  .strictObject({
+    ca_file: path('PEM of a certificate authority that is trusted beside the usual ones').optional(),
+    cert_file: path('PEM of the certificate that Keytrail shows').optional(),
+    key_file: path('PEM of its private key').optional(),
+  })
+  .refine(
+    ({ cert_file, key_file }) => (cert_file === undefined) === (key_file === undefined),
+    'name cert_file and key_file, or neither',
+  )
+  .describe('TLS; {} trusts the usual authorities')
+
+/** What the source and the sink of Kafka have. */
+export const kafkaAccess = {
+  brokers: z
+    .array(z.string().regex(/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):\d{1,5}$/, 'host and port'))
+    .min(1)
+    .max(100)
+    .describe('brokers that are asked first, such as kafka.example.com:9093'),
+  tls: tls.optional(),
+  sasl: kafkaSasl.optional(),
+}
+export const topic = z.string().regex(/^[A-Za-z0-9._-]{1,249}$/, 'the name of a topic')
+
+interface Access {
+  readonly brokers: readonly string[]
+  readonly tls?: unknown
+  readonly sasl?: unknown
+}
+export const saslNeedsTls = [
+  ({ brokers, tls, sasl }: Access) => sasl === undefined || tls !== undefined || brokers.every(isLocal),
+  'sasl needs tls: without it everybody on the way reads what is sent; add tls: {}',
+] as const
+
 const kafkaSource = z
   .strictObject({
     type: z.literal('kafka'),
-    brokers: z
-      .array(z.string().regex(/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):\d{1,5}$/, 'host and port'))
-      .min(1)
-      .max(100)
-      .describe('brokers that are asked first, such as kafka.example.com:9093'),
-    topics: z
-      .array(z.string().regex(/^[A-Za-z0-9._-]{1,249}$/, 'the name of a topic'))
-      .min(1)
-      .max(100)
-      .describe('topics that are read'),
+    ...anySource,
+    ...kafkaAccess,
+    topics: z.array(topic).min(1).max(100).describe('topics that are read'),
     group: pattern('consumer group: members of one group share the partitions'),
     start: z
       .union([z.enum(['earliest', 'latest']), z.iso.datetime({ offset: true })])
@@ -67,24 +106,8 @@ const kafkaSource = z
       .enum(['stop', 'continue'])
       .describe('when records were removed before they were read: stop the partition, or tell and go on')
       .default('stop'),
-    tls: z
-      .strictObject({
-        ca_file: path('PEM of a certificate authority that is trusted beside the usual ones').optional(),
-        cert_file: path('PEM of the certificate that Keytrail shows').optional(),
-        key_file: path('PEM of its private key').optional(),
-      })
-      .refine(
-        ({ cert_file, key_file }) => (cert_file === undefined) === (key_file === undefined),
-        'name cert_file and key_file, or neither',
-      )
-      .describe('TLS; {} trusts the usual authorities')
-      .optional(),
-    sasl: kafkaSasl.optional(),
   })
-  .refine(
-    ({ brokers, tls, sasl }) => sasl === undefined || tls !== undefined || brokers.every(isLocal),
-    'sasl needs tls: without it everybody on the way reads what is sent; add tls: {}',
-  )
+  .refine(...saslNeedsTls)
   .describe('topics of Apache Kafka, Amazon MSK, Azure Event Hubs (Kafka endpoint)')
 
 const canary = z
@@ -114,6 +137,7 @@ const bucket = z
 const s3Source = z
   .strictObject({
     type: z.literal('s3'),
+    ...anySource,
     queue: address('URL of the SQS queue that is told of new objects'),
     region: awsRegion,
     role: awsRole.optional(),
@@ -160,6 +184,7 @@ const s3Source = z
 const eventHubsSource = z
   .strictObject({
     type: z.literal('event_hubs'),
+    ...anySource,
     connection_string: secret('connection string of the namespace, or of its only hub').optional(),
     namespace: z
       .string()
@@ -224,6 +249,7 @@ const eventHubsSource = z
 const cloudWatchLogsSource = z
   .strictObject({
     type: z.literal('cloudwatch_logs'),
+    ...anySource,
     groups: z
       .array(
         z
