@@ -10,6 +10,7 @@ import { gunzipSync, gzipSync } from 'node:zlib'
 import { PutObjectCommand } from '@aws-sdk/client-s3'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { rejudge } from '../../src/journal/rejudge.ts'
+import { alert as alertSchema } from '../../src/model/alert.ts'
 import { type Answer, type Asked, type Moto, motoMissing, s3Error, startMoto } from '../standins/moto.ts'
 import {
   type Bucket,
@@ -130,6 +131,7 @@ describe.skipIf(motoMissing !== undefined)('digests in run', { timeout: 120_000 
     )
     expect(moto.asked.slice(from).filter(({ target }) => target.endsWith('.ListPublicKeys'))).toHaveLength(1)
     const told = alerts(one)
+    for (const one of told) expect(alertSchema.safeParse(one).error).toBeUndefined()
     // Which of them share a digest depends on the hour.
     const kinds = told.flatMap(({ labels }) => (labels as { kinds: string }).kinds.split(', '))
     expect(kinds.sort()).toEqual(['changed 1', 'deleted 1', 'signature 1'])
