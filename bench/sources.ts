@@ -1,15 +1,17 @@
 /**
- * What each source costs: records a second and CPU per record, alone (handed over and dropped) and in a whole `run`
- * with a file as sink. All sources give the same records, and a figure counts only when all of them arrived.
+ * What each source costs: records a second and CPU per record, alone (handed over and dropped), by the vendor's client
+ * without us, and in a whole `run` with a file as sink. All sources give the same records, and a figure counts only when all of them arrived.
  *
  *   node bench/sources.ts [records] [source…]
  */
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { cpus, tmpdir } from 'node:os'
+import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { Store } from '../src/journal/store.ts'
+import { startCloudWatchLogs } from '../test/standins/cloudwatch-logs.ts'
+import { startEventHubs } from '../test/standins/event-hubs.ts'
 import { startKafka } from '../test/standins/kafka.ts'
 import { startMoto } from '../test/standins/moto.ts'
 import { startPubSubService } from '../test/standins/pubsub-service.ts'
@@ -89,6 +91,37 @@ const sources: Readonly<Record<string, (records: readonly string[]) => Promise<P
     const floor = [join(import.meta.dirname, 'pubsub-floor.ts'), endpoint, project, name, String(count)]
     return { config, floor, again, stop: () => server.stop() }
   },
+  async cloudwatch_logs(records) {
+    Object.assign(process.env, awsEnv)
+    const logs = await startCloudWatchLogs()
+    logs.group('trail')
+    const began = Date.now() - 3_600_000
+    const events = records.map((message, n) => ({ timestamp: began + Math.floor(n / 10), message }))
+    for (let at = 0; at < events.length; at += 1000) logs.put('trail', events.slice(at, at + 1000))
+    const config = {
+      type: 'cloudwatch_logs',
+      groups: [{ name: 'trail', region: 'eu-central-1' }],
+      start: 'beginning',
+      requests_per_second: 1000,
+      endpoint: logs.url,
+    }
+    return { config, stop: () => logs.close() }
+  },
+  async event_hubs(records) {
+    const hubs = await startEventHubs({
+      hubs: [{ name: 'logs', partitions: 4, consumerGroups: ['keytrail'] }],
+    })
+    process.env['EVENT_HUBS'] = hubs.connectionString
+    for (const [n, record] of records.entries()) hubs.put('logs', n % 4, record)
+    const config = {
+      type: 'event_hubs',
+      connection_string: '\u0024{env:EVENT_HUBS}',
+      hubs: ['logs'],
+      consumer_group: 'keytrail',
+      start: 'earliest',
+    }
+    return { config, stop: () => hubs.close() }
+  },
 }
 
 interface Usage {
@@ -139,6 +172,9 @@ const makeRecords = (): string[] => {
     })
 }
 
+/** Read once more by the vendor's client alone. */
+const sdks = ['kafka', 'event_hubs']
+
 const results: Record<string, unknown>[] = []
 const records = makeRecords()
 const bytes = records.reduce((sum, one) => sum + Buffer.byteLength(one), 0)
@@ -152,8 +188,11 @@ for (const [name, prepare] of Object.entries(sources)) {
       String(count),
     ])
     again?.()
-    const client = floor && (await used(floor))
-    if (client !== undefined) again?.()
+    const client = sdks.includes(name)
+      ? [join(import.meta.dirname, 'source-sdk.ts'), JSON.stringify(config), String(count)]
+      : floor
+    const sdk = client && (await used(client))
+    if (sdk !== undefined) again?.()
     const whole = configOf(name, config)
     const run = await used([join(root, 'src/main.ts'), 'run', '--once', '--config', whole.config])
     const store = new Store(whole.data, 'reader')
@@ -169,10 +208,7 @@ for (const [name, prepare] of Object.entries(sources)) {
       'alone, records a second': Math.round((count * 1000) / (alone.wall ?? Number.NaN)),
       'alone, µs of CPU a record': Number((alone.cpu / count).toFixed(1)),
       'alone, MiB': alone.memory,
-      ...(client && {
-        "the vendor's client, records a second": Math.round((count * 1000) / (client.wall ?? Number.NaN)),
-        "the vendor's client, µs of CPU a record": Number((client.cpu / count).toFixed(1)),
-      }),
+      ...(sdk && { "the vendor's client, µs of CPU a record": Number((sdk.cpu / count).toFixed(1)) }),
       'run, records a second': Math.round((count * 1000) / wall),
       'run, µs of CPU a record': Number((run.cpu / count).toFixed(1)),
       'run, MiB': run.memory,
@@ -183,5 +219,11 @@ for (const [name, prepare] of Object.entries(sources)) {
     await stop()
   }
 }
-const about = { node: process.version, cpu: cpus()[0]?.model, cores: cpus().length, results }
+const about = {
+  node: process.version,
+  cpu: cpus()[0]?.model,
+  cores: cpus().length,
+  load: loadavg().map(Math.round),
+  results,
+}
 writeFileSync(join(root, 'bench', 'results', 'sources.json'), `${JSON.stringify(about, null, 2)}\n`)

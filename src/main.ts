@@ -378,6 +378,8 @@ program
     collect,
     [],
   )
+  .option('--role <arn>', 'role to assume for the bucket and the keys, such as one of another account')
+  .option('--external-id <id>', 'external id that the trust policy of the role asks for')
   .option('--from <time>', 'a time, or a span such as 24h or 7d: all from then on must be covered')
   .option('--to <time>', 'all until then must be covered')
   .option(...asJson)

@@ -6,13 +6,15 @@ import { readSecret, Secret } from '../config/secrets.ts'
 import { sqliteJournal } from '../journal/sqlite.ts'
 import type { Config } from '../model/config.ts'
 import { KeytrailError } from '../model/error.ts'
+import type { Heartbeat } from '../pipeline/judging.ts'
 import { liveJudge } from '../pipeline/live-judge.ts'
 import { runLoop } from '../pipeline/loop.ts'
 import type { Journal, Source } from '../pipeline/ports.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
+import { digestWatches, type Verified } from './digests.ts'
 import { forwards } from './forwards.ts'
-import { act, build, controlsOf, normalizer } from './in-force.ts'
+import { act, build, controlsOf, type InForce, normalizer } from './in-force.ts'
 import { metrics } from './metrics.ts'
 import { reloader } from './reloader.ts'
 import { sinksOf } from './sinks.ts'
@@ -67,7 +69,8 @@ export const run = (options: RunOptions, signal: AbortSignal): Promise<number> =
     )
   }
   const config = loadConfig(options.config, true)
-  return judgeAndForward({ path: options.config, config, sources, reloads: true }, signal)
+  const job = { path: options.config, config, sources, reloads: true, digests: !options.once }
+  return judgeAndForward(job, signal)
 }
 
 export interface Job {
@@ -78,6 +81,8 @@ export interface Job {
   sources(config: Config, log: Log): readonly Source[]
   /** Whether it takes another configuration while it runs. */
   readonly reloads: boolean
+  /** Verify CloudTrail digests: again and again, or (`false`) once at the end. Not at all without it. */
+  readonly digests?: boolean
 }
 
 /** Reads sources into the journal of a configuration and forwards to its sinks, until they end or the signal comes. */
@@ -108,7 +113,7 @@ export interface Service extends Job {
 }
 
 const serve = async (service: Service, signal: AbortSignal): Promise<number> => {
-  const { config, reading, log, journal, isHeld } = service
+  const { config, reading, digests, log, journal, isHeld } = service
   const begun = build(config)
   const { normalize, settings, use } = normalizer(begun)
   const spent = { now: () => performance.now(), ms: new Map<string, number>() }
@@ -133,7 +138,23 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
     make: (name, one) => sinksOf(name, one, (text) => log.warn(text)),
   })
   await sinks.prepare(config.sinks).swap()
-  const again = reloader({ ...service, judge, sinks, begun, use })
+  const stop = AbortSignal.any([signal, broken.signal])
+  let caughtUp: readonly string[] = []
+  const watches = digestWatches({
+    journal,
+    isCaughtUp: (feed) => caughtUp.includes(feed),
+    signal: stop,
+    onNotice: (feed, text) => log.warn(text, { feed }),
+  })
+  const follow = (next: InForce) => digests !== undefined && watches.follow(next.config.sources)
+  follow(begun)
+  const again = reloader({
+    ...{ ...service, judge, sinks, begun },
+    use(next) {
+      use(next)
+      follow(next)
+    },
+  })
   const told = metrics(config.data, () => ({ ...again.state, spent: spent.ms, isHeld: isHeld() }))
   const { token } = config.http ?? {}
   const isToken = (given: string) => {
@@ -150,7 +171,7 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
       metrics: told,
     }))
 
-  const stop = AbortSignal.any([signal, broken.signal])
+  const verified = ({ objects, check }: Verified) => judge.verified(Date.now(), objects, check)
   let hangup = () => {}
   process.on('SIGHUP', () => hangup())
   log.info(
@@ -177,11 +198,15 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
         clock: Date.now,
         onNotice: (text) => log.warn(text),
         onStart(loop) {
-          hangup = () => void again.reload(loop).catch((cause) => stop.aborted || broken.abort(cause))
+          const failed = (cause: unknown) => stop.aborted || broken.abort(cause)
+          hangup = () => void again.reload(loop).catch(failed)
+          if (digests) void watches.watch((found) => loop.act(() => verified(found))).catch(failed)
         },
         onCommit: (commit) => {
           committed = commit.seq
           events += commit.items.length
+          for (const { kind, body } of commit.control)
+            if (kind === 'tick') caughtUp = (JSON.parse(body) as Heartbeat).caughtUp // written by the judge
           news.ring()
         },
       },
@@ -189,12 +214,15 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
     )
     hangup = () => {}
     await again.settled()
+    if (digests === false)
+      for await (const found of watches.due(Date.now())) await journal.commit(verified(found))
     await journal.commit(judge.record(Date.now(), [act('stop', { events })]))
     stopping.abort()
     news.ring()
     await sinks.done()
     broken.signal.throwIfAborted()
   } finally {
+    watches.close()
     ended.abort()
     news.ring()
     await sinks.done()

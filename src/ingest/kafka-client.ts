@@ -1,10 +1,10 @@
 /** A connection to Kafka by kafkajs: addresses, TLS, signing in, codecs, and what its failures mean. */
 import { readFileSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type ConnectionOptions, rootCertificates } from 'node:tls'
 import type { Kafka, KafkaConfig, SASLOptions } from 'kafkajs'
 import { KeytrailError, messageOf } from '../model/error.ts'
 import type { AwsRole } from '../model/setting.ts'
+import { within } from '../pipeline/waiting.ts'
 import { awsClient } from './aws.ts'
 import { loadCodecs } from './kafka-codecs.ts'
 
@@ -101,7 +101,8 @@ export const saslOf = async ({ sasl, secretOf }: KafkaAccess): Promise<SASLOptio
       return { mechanism: 'oauthbearer', oauthBearerProvider: tokenOf(sasl, () => secretOf(sasl.secret)) }
     case 'aws': {
       const signer = await import('aws-msk-iam-sasl-signer-js')
-      const { region, credentials } = await awsClient(sasl)
+      const { region } = sasl
+      const { credentials } = await awsClient(sasl)
       return {
         mechanism: 'oauthbearer',
         async oauthBearerProvider() {
@@ -161,10 +162,6 @@ export const consumerSettings = {
   allowAutoTopicCreation: false,
   readUncommitted: false,
 }
-
-/** Resolves when it is done or the time is over. */
-export const within = (ms: number, work: Promise<unknown>) =>
-  Promise.race([work, sleep(ms, undefined, { ref: false })])
 
 /** Leaves the group and closes connections, as far as brokers still answer. */
 export const hangUp = async (...clients: readonly { disconnect(): Promise<void> }[]): Promise<void> => {

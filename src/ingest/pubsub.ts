@@ -6,9 +6,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Message, PubSub } from '@google-cloud/pubsub'
 import type { PubSubConfig } from '../model/sources.ts'
+import { printable } from '../normalize/text.ts'
 import type { Piece, Source } from '../pipeline/ports.ts'
 import { turns } from '../pipeline/turns.ts'
-import { patient } from './patient.ts'
+import { seldom } from '../telemetry/seldom.ts'
+import { NOTHING } from './piece.ts'
 import { explainedPubSub, mayConsume, openPubSub } from './pubsub-client.ts'
 
 export interface PubSubOptions extends Omit<PubSubConfig, 'type'> {
@@ -51,7 +53,8 @@ const DEADLINE_S = 30
 const CLOSE_MS = 4000
 /** The client would wait for five minutes, and hold the process as long. */
 const CONNECT_MS = 5000
-const NOTHING = Buffer.alloc(0)
+/** The same trouble is told once in this time. */
+const TELL_MS = 60_000
 const unused = () => {}
 
 /** Messages waited for longer than their lease. */
@@ -59,7 +62,8 @@ class Standing extends Error {}
 
 export const pubSub = (options: PubSubOptions): Source => {
   const { follow, onNotice, start } = options
-  const tell = patient(onNotice)
+  const seldomTold = seldom(TELL_MS)
+  const tell = (about: string, text: string) => seldomTold(onNotice, printable(text), about)
   const feeds = options.subscriptions.map(
     (name): Feed => ({
       name,

@@ -29,6 +29,7 @@ export const calls = {
   load: (store: Store, wanted: Wanted) => store.load(wanted),
   unmerged: (store: Store) => store.unmerged(),
   fate: (store: Store, feed: string, place: string) => store.ledger.fate(feed, place),
+  digests: (store: Store, feed: string, since: number) => store.ledger.digests(feed, since),
   due: (store: Store, watermark: number) => store.due(watermark),
   block: (store: Store, seq: number) => store.block(seq),
   blocks: (store: Store, after: number, bytes: number) => store.blocks(after, bytes),

@@ -6,6 +6,7 @@ import { type DetectorFile, defineDetectors } from '../detect/definition.ts'
 import { KeytrailError } from '../model/error.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { parse } from '../normalize/json.ts'
+import type { IntegrityCheck } from '../pipeline/integrity.ts'
 import { type Disabled, type Entry, type Heartbeat, judging } from '../pipeline/judging.ts'
 import { Store, unpacked } from './store.ts'
 
@@ -69,6 +70,7 @@ export const rejudge = async (store: Store, onCommit: (seq: number) => void): Pr
         const last = entries.at(-1)?.event
         if (kind === 'tick') forget = await core.tick(JSON.parse(body) as Heartbeat) // written by the live judge
         if (kind === 'disabled' && last !== undefined) core.disable(JSON.parse(body) as Disabled, last) // likewise
+        if (kind === 'integrity') core.integrity(JSON.parse(body) as IntegrityCheck) // likewise
         if (kind === 'detectors') {
           const { files, disable } = JSON.parse(body) as RecordedDetectors // written by run
           core.use(defineDetectors(files).detectors.filter(({ facts }) => !disable.includes(facts.id)))

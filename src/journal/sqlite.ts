@@ -65,6 +65,7 @@ const journalOver = (
     },
     positions: (feed) => ask('positions', feed),
     fate: (feed, place) => ask('fate', feed, place),
+    digests: (feed, since) => ask('digests', feed, since),
     known: (ids) => ask('known', ids),
     load,
     unmerged: () => ask('unmerged'),

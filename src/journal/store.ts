@@ -192,6 +192,7 @@ export class Store {
       for (const one of commit.rejected)
         this.#run('INSERT INTO rejected VALUES(NULL, ?, ?, ?)', at, one.reason, JSON.stringify(one))
       this.ledger.keep(commit.ledger, at)
+      this.ledger.keepVerdicts(commit.integrity ?? [], at)
       for (const [index, { id, digest }] of commit.ids.entries())
         this.#run('INSERT OR REPLACE INTO ids VALUES(?, ?, ?, ?)', Buffer.from(id, 'hex'), digest, seq, index)
       for (const { name, chunk, entries, due } of commit.lists)
@@ -605,7 +606,18 @@ export class Store {
 
   /** Sizes for people: rows and bytes by table, and the file. */
   info(): { version: number; epoch: number; pages: number; bytes: number; tables: Record<string, number> } {
-    const tables = ['log', 'control', 'alerts', 'rejected', 'ledger', 'ids', 'state', 'lists', 'dead']
+    const tables = [
+      'log',
+      'control',
+      'alerts',
+      'rejected',
+      'ledger',
+      'integrity',
+      'ids',
+      'state',
+      'lists',
+      'dead',
+    ]
     const pages = Number(this.#one('PRAGMA page_count')?.['page_count'] ?? 0)
     return {
       version: SCHEMA_VERSION,

@@ -110,6 +110,19 @@ const kafkaSource = z
   .refine(...saslNeedsTls)
   .describe('topics of Apache Kafka, Amazon MSK, Azure Event Hubs (Kafka endpoint)')
 
+const canary = z
+  .strictObject({
+    key: z
+      .string()
+      .regex(/^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key\/\S+$/, 'the ARN of a key')
+      .describe('ARN of a key that serves nothing else'),
+    role: awsRole.optional(),
+    endpoint: address("address of KMS, when it is not the region's own").optional(),
+    minutes: z.int().min(1).max(60).describe('minutes between two calls').default(5),
+  })
+  .describe('a key that is described now and then: when three calls in a row do not come, the feed is silent')
+export type CanaryConfig = z.infer<typeof canary>
+
 const bucket = z
   .strictObject({
     name: z
@@ -151,10 +164,17 @@ const s3Source = z
       .max(64)
       .describe('objects that are fetched at the same time, each of 4 MiB at most; larger ones are streamed')
       .default(8),
+    public_keys: z
+      .array(path('list of public keys, as `aws cloudtrail list-public-keys` prints it'))
+      .min(1)
+      .describe('keys that digests are verified with; without them the API of CloudTrail is asked')
+      .optional(),
+    canary: canary.optional(),
     endpoints: z
       .strictObject({
         s3: address('address of S3').optional(),
         sqs: address('address of SQS').optional(),
+        cloudtrail: address('address of CloudTrail').optional(),
       })
       .describe("addresses of the services, when they are not the region's own, such as VPC endpoints")
       .optional(),
@@ -186,6 +206,15 @@ const eventHubsSource = z
     start: z
       .union([z.enum(['earliest', 'latest']), z.iso.datetime({ offset: true })])
       .describe('where a partition begins that was never read before: or a time (RFC 3339)'),
+    checkpoints: z
+      .strictObject({
+        container: address('URL of a container of Azure Storage'),
+        connection_string: secret('connection string of the storage account').optional(),
+      })
+      .describe(
+        'checkpoints for others, written after the commit; read where the journal knows nothing. By the credential of the source unless a connection string is named',
+      )
+      .optional(),
     on_gap: z
       .enum(['stop', 'continue'])
       .describe('when events were removed before they were read: stop the partition, or tell and go on')
@@ -209,6 +238,11 @@ const eventHubsSource = z
         ? namespace !== undefined && credential !== undefined
         : namespace === undefined && credential === undefined,
     'name connection_string, or namespace and credential',
+  )
+  .refine(
+    ({ checkpoints, credential }) =>
+      checkpoints === undefined || checkpoints.connection_string !== undefined || credential !== undefined,
+    'checkpoints need a connection_string of their own, or the credential of the source',
   )
   .describe('Azure Event Hubs')
 
@@ -240,6 +274,7 @@ const cloudWatchLogsSource = z
       .max(1000)
       .describe('requests for each group; the service allows a few for each account and region together')
       .default(2),
+    canary: canary.optional(),
     endpoint: address("address of the service, when it is not the region's own").optional(),
   })
   .describe('Amazon CloudWatch Logs, read by polling')

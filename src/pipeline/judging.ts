@@ -21,6 +21,7 @@ import {
   listen,
   noCoverage,
 } from './coverage.ts'
+import { type IntegrityCheck, integrityAlert } from './integrity.ts'
 import type { Journal } from './ports.ts'
 import { sessions } from './sessions.ts'
 import { CachedState, type StateChanges } from './state-cache.ts'
@@ -105,6 +106,8 @@ export interface Judging {
   events(entries: readonly Entry[], receivedAt: number): Promise<void>
   /** Time passes. @returns the watermark, `undefined` before the first event */
   tick(beat: Heartbeat): Promise<number | undefined>
+  /** Logs are not what was delivered. */
+  integrity(check: IntegrityCheck): void
   /** Another set of detectors, from here on. */
   use(detectors: readonly Detector[]): void
   /** Detectors that threw too often since the last time it was asked. */
@@ -266,6 +269,7 @@ export const judging = (
       state.forget(watermark, FINALIZE_MS)
       return watermark
     },
+    integrity: (check) => void alerts.push(integrityAlert(check)),
     use(next) {
       current = next
       disabled.clear()

@@ -2,7 +2,6 @@
  * The loop of `run`: read, judge, commit. Pieces of all sources gather in a batch; a batch becomes durable by time,
  * number or size, whichever is first, and while it is written the next one gathers.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '../model/error.ts'
 import type { FormatName } from '../normalize/index.ts'
 import { printable } from '../normalize/text.ts'
@@ -13,6 +12,7 @@ import { type Batch, emptyBatch, type LiveJudge, rejectionOf } from './live-judg
 import type { RecordSettings } from './normalize-record.ts'
 import type { Commit, Journal, Piece, Position, Source } from './ports.ts'
 import { turns } from './turns.ts'
+import { rest } from './waiting.ts'
 
 export interface LoopOptions {
   readonly sources: readonly Source[]
@@ -121,20 +121,24 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
     if (waiting.size > READ_AHEAD) await Promise.race(waiting)
   }
 
-  const beatOf = (feed: string): FeedBeat => {
-    const [at, trouble] = [heard.get(feed), troubles.get(feed)]
-    return { ...(at !== undefined && { heard: at }), ...(trouble !== undefined && { trouble }) }
+  const beatOf = ({ feed_id, called }: Source): FeedBeat => {
+    const [at, trouble, expected] = [heard.get(feed_id), troubles.get(feed_id), called?.(clock())]
+    return {
+      ...(at !== undefined && { heard: at }),
+      ...(trouble !== undefined && { trouble }),
+      ...(expected !== undefined && { called: expected }),
+    }
   }
   const tick = () =>
     oneByOne(async () => {
-      const feeds = Object.fromEntries([...reading.keys()].map((feed) => [feed, beatOf(feed)]))
+      const feeds = Object.fromEntries([...reading].map(([feed, { source }]) => [feed, beatOf(source)]))
       await write(await judge.tick({ at: clock(), caughtUp: [...caughtUp], feeds, isAll }))
     })
 
   /** Sinks that are behind by the whole budget stop the reading; nothing is dropped to make room. */
   let holding = false
   const room = async (ending: AbortSignal) => {
-    while (holding && !ending.aborted) await sleep(100, undefined, { signal: ending }).catch(() => {}) // the loop looks itself
+    while (holding && !ending.aborted) await rest(100, ending)
   }
 
   const readSource = async (source: Source, ending: AbortSignal) => {

@@ -4,6 +4,7 @@
  */
 import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
+import type { IntegrityVerdict, ObjectVerdict } from '../model/integrity.ts'
 import type { ObjectReason, Rejection } from '../model/outcome.ts'
 
 /** Where a source goes on after a restart: opaque to everybody but the source. */
@@ -53,6 +54,20 @@ export interface LedgerEntry extends Fate {
   readonly records: number
 }
 
+/** A digest that a source met. */
+export interface KnownDigest {
+  readonly place: string
+  /** When it came, milliseconds since 1970. */
+  readonly at: number
+  /** Once it was verified. */
+  readonly verdict: IntegrityVerdict | undefined
+  /** It is told already that none follows it. */
+  readonly isLast: boolean
+}
+
+/** Under this name the verdict is kept that no digest follows one. */
+export const afterDigest = (place: string) => `after ${place}`
+
 export interface Begin {
   /** Records of the place before these bytes. */
   readonly number: number
@@ -85,6 +100,8 @@ export interface Source {
     signal: AbortSignal,
     fate: (place: string) => Promise<Fate | undefined>,
   ): Promise<void>
+  /** When it caused a record that must have come by now, milliseconds since 1970; every one since was caused, too. */
+  called?(now: number): number | undefined
   /** What `doctor` asks: step by step what works, and which permission or setting is missing. */
   check?(signal: AbortSignal): Promise<readonly Check[]>
   /** Everything that will be settled has been. */
@@ -136,6 +153,7 @@ export interface Control {
     | 'detectors'
     | 'knowledge'
     | 'disabled'
+    | 'integrity'
     | 'start'
     | 'stop'
     | 'configuration'
@@ -164,6 +182,8 @@ export interface Commit {
   readonly signals: readonly Alert[]
   readonly rejected: readonly Rejection[]
   readonly ledger: readonly LedgerEntry[]
+  /** Verdicts on objects. */
+  readonly integrity?: readonly ObjectVerdict[]
   /** Event ids of the items, with their digests, in order. */
   readonly ids: readonly { readonly id: string; readonly digest: string }[]
   /** State that was due before this watermark is not needed any more. */
@@ -252,6 +272,8 @@ export interface Journal {
   positions(feed: string): Promise<ReadonlyMap<string, Position>>
   /** What became of an object, as long as it is remembered. */
   fate(feed: string, place: string): Promise<Fate | undefined>
+  /** Digests that came since a time, in that order. */
+  digests(feed: string, since: number): Promise<readonly KnownDigest[]>
   /** A block by its number, as long as it is kept. */
   block(seq: number): Promise<Block | undefined>
   /** Which of these event ids are known. */
