@@ -19,6 +19,8 @@ import { type RecordNormalizer, recordNormalizer } from '../pipeline/normalize-r
 import type { Commit, Control, Journal, Source } from '../pipeline/ports.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
+import { writeHistory } from './history-sink.ts'
+import { HISTORY } from './history-where.ts'
 import { sinksOf } from './sinks.ts'
 import { sourceOf } from './sources.ts'
 import { operator } from './where.ts'
@@ -201,7 +203,9 @@ const serve = async (
   const sinks = Object.entries(config.sinks).flatMap(([name, one]) =>
     sinksOf(name, one, (text) => log.warn(text)),
   )
-  await journal.retire(sinks.map(({ sink }) => sink.name))
+  const { history } = config
+  await journal.retire([...sinks.map(({ sink }) => sink.name), ...(history === undefined ? [] : [HISTORY])])
+  const acts: (() => Commit)[] = []
   const forwards = sinks.map((one) =>
     forward(
       {
@@ -216,6 +220,19 @@ const serve = async (
       ended.signal,
     ).catch((cause) => broken.abort(cause)),
   )
+  if (history !== undefined)
+    forwards.push(
+      writeHistory(
+        {
+          task: { data: config.data, history },
+          journal,
+          closing: stopping.signal,
+          onNotice: (text) => log.warn(text),
+          onCheckpoint: () => {},
+        },
+        ended.signal,
+      ).catch((cause) => broken.abort(cause)),
+    )
   const token = config.http?.token === undefined ? undefined : readSecret(config.http.token)
   const server =
     config.http &&
@@ -225,7 +242,6 @@ const serve = async (
       ready: () => (isHeld() ? ['the journal cannot be written'] : []),
       status: () => ({ version: packageVersion(), committed, events }),
     }))
-  const acts: (() => Commit)[] = []
   const reload = () => {
     try {
       const changed = loadConfig(path, true)

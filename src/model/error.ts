@@ -114,6 +114,31 @@ export const errors = {
     retry: true,
     remedy: 'Check the disk of the data directory: space, permissions, cables.',
   },
+  'history.missing': {
+    exitCode: 2,
+    retry: false,
+    remedy: 'Name a history: `history:` in the configuration, or --history DIR.',
+  },
+  'history.damaged': {
+    exitCode: 1,
+    retry: false,
+    remedy: 'Run `keytrail verify history`: it names what was changed. Keep a copy, and restore it from a backup.',
+  },
+  'history.foreign': {
+    exitCode: 2,
+    retry: false,
+    remedy: 'Name another folder for the history of this journal; the old one stays readable.',
+  },
+  'history.busy': {
+    exitCode: 1,
+    retry: true,
+    remedy: 'Another process writes this history: wait for it, or stop it.',
+  },
+  'history.key': {
+    exitCode: 2,
+    retry: false,
+    remedy: 'Name an Ed25519 key (PEM, PKCS 8) with history.key, and allow reading it.',
+  },
   'internal.fault': {
     exitCode: 1,
     retry: false,

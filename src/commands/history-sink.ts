@@ -1,0 +1,71 @@
+/** History beside `run`: a process that writes it, started again when it fails; its cursor holds the journal. */
+import { fork } from 'node:child_process'
+import { extname } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import type { Journal } from '../pipeline/ports.ts'
+import type { WorkerNews, WorkerTask } from './history-worker.ts'
+import { HISTORY } from './history-where.ts'
+
+export interface HistoryRun {
+  readonly task: WorkerTask
+  readonly journal: Journal
+  /** Seal what is there when the signal comes, then end. */
+  readonly closing: AbortSignal
+  onCheckpoint(news: Extract<WorkerNews, { kind: 'checkpoint' }>): void
+  onNotice(text: string): void
+}
+
+const FIRST_WAIT_MS = 1000
+const MAX_WAIT_MS = 60_000
+
+/** One process, until it ends. @returns why it failed, if it did */
+const once = ({ task, journal, closing, onCheckpoint }: HistoryRun, signal: AbortSignal) =>
+  new Promise<{ reason: string; isFault: boolean } | undefined>((resolve, reject) => {
+    const child = fork(fileURLToPath(new URL(`./history-worker${extname(import.meta.url)}`, import.meta.url)), [
+      JSON.stringify(task),
+    ])
+    let failure: { reason: string; isFault: boolean } | undefined
+    let settled = Promise.resolve()
+    const drain = () => child.connected && child.send('drain')
+    const end = () => child.kill('SIGKILL')
+    closing.addEventListener('abort', drain)
+    signal.addEventListener('abort', end)
+    if (closing.aborted) drain()
+    child.on('message', (news: WorkerNews) => {
+      if (news.kind === 'checkpoint') return onCheckpoint(news)
+      if (news.kind === 'trouble') {
+        failure = news
+        return
+      }
+      const { feed, alerts, ...memo } = news.cursor
+      settled = settled
+        .then(() => journal.settle(HISTORY, { feed, alerts, passed: 0, memo }, []))
+        .then(() => journal.trouble(HISTORY, undefined))
+    })
+    child.on('error', reject)
+    child.on('exit', (code, killed) => {
+      closing.removeEventListener('abort', drain)
+      signal.removeEventListener('abort', end)
+      const ended = code === 0 ? undefined : { reason: `its process ended with ${killed ?? code}`, isFault: false }
+      settled.then(() => resolve(failure ?? ended), reject)
+    })
+  })
+
+/** @param signal ends at once; what was not sealed is sealed after a restart */
+export const writeHistory = async (options: HistoryRun, signal: AbortSignal): Promise<void> => {
+  const { journal, onNotice } = options
+  await journal.settle(HISTORY, await journal.cursor(HISTORY), []) // from now on nothing it does not have is trimmed
+  let since = 0
+  for (let wait = FIRST_WAIT_MS; ; wait = Math.min(wait * 2, MAX_WAIT_MS)) {
+    const begun = Date.now()
+    const failure = await once(options, signal)
+    if (failure === undefined || signal.aborted) return
+    if (begun - since > MAX_WAIT_MS * 2) wait = FIRST_WAIT_MS
+    since = Date.now()
+    onNotice(`${HISTORY}: ${failure.reason}; it is tried again, nothing is lost`)
+    await journal.trouble(HISTORY, { since, reason: failure.reason, fault: failure.isFault })
+    await setTimeout(failure.isFault ? MAX_WAIT_MS : wait, undefined, { signal }).catch(() => {}) // it ends
+    if (signal.aborted) return
+  }
+}
