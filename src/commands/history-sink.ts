@@ -4,8 +4,8 @@ import { extname } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Journal } from '../pipeline/ports.ts'
-import type { WorkerNews, WorkerTask } from './history-worker.ts'
 import { HISTORY } from './history-where.ts'
+import type { WorkerNews, WorkerTask } from './history-worker.ts'
 
 export interface HistoryRun {
   readonly task: WorkerTask
@@ -22,9 +22,10 @@ const MAX_WAIT_MS = 60_000
 /** One process, until it ends. @returns why it failed, if it did */
 const once = ({ task, journal, closing, onCheckpoint }: HistoryRun, signal: AbortSignal) =>
   new Promise<{ reason: string; isFault: boolean } | undefined>((resolve, reject) => {
-    const child = fork(fileURLToPath(new URL(`./history-worker${extname(import.meta.url)}`, import.meta.url)), [
-      JSON.stringify(task),
-    ])
+    const child = fork(
+      fileURLToPath(new URL(`./history-worker${extname(import.meta.url)}`, import.meta.url)),
+      [JSON.stringify(task)],
+    )
     let failure: { reason: string; isFault: boolean } | undefined
     let settled = Promise.resolve()
     const drain = () => child.connected && child.send('drain')
@@ -47,7 +48,8 @@ const once = ({ task, journal, closing, onCheckpoint }: HistoryRun, signal: Abor
     child.on('exit', (code, killed) => {
       closing.removeEventListener('abort', drain)
       signal.removeEventListener('abort', end)
-      const ended = code === 0 ? undefined : { reason: `its process ended with ${killed ?? code}`, isFault: false }
+      const ended =
+        code === 0 ? undefined : { reason: `its process ended with ${killed ?? code}`, isFault: false }
       settled.then(() => resolve(failure ?? ended), reject)
     })
   })

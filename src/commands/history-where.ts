@@ -33,11 +33,20 @@ export interface FoundHistory {
 
 const storeOf = async ({ folder, s3 }: HistorySetting, data: string): Promise<HistoryStore> => {
   if (folder !== undefined) return folderStore(folder)
-  if (s3 === undefined) throw new KeytrailError('history.missing', 'history names neither a folder nor a bucket')
+  if (s3 === undefined)
+    throw new KeytrailError('history.missing', 'history names neither a folder nor a bucket')
   const { S3Client } = await import('@aws-sdk/client-s3')
   const { bucket, prefix, region, role, endpoint } = s3
-  const client = new S3Client({ ...(await awsClient({ region, role, endpoint })), forcePathStyle: endpoint !== undefined })
-  return bucketStore(client, bucket, prefix === '' ? '' : `${prefix.replace(/\/$/, '')}/`, join(data, 'history-scratch'))
+  const client = new S3Client({
+    ...(await awsClient({ region, role, endpoint })),
+    forcePathStyle: endpoint !== undefined,
+  })
+  return bucketStore(
+    client,
+    bucket,
+    prefix === '' ? '' : `${prefix.replace(/\/$/, '')}/`,
+    join(data, 'history-scratch'),
+  )
 }
 
 /** @throws KeytrailError `history.missing` */

@@ -3,12 +3,12 @@
  * started it; what it was about to write is written by the next.
  */
 import { setTimeout } from 'node:timers/promises'
+import { catchUp, type HistoryState, openState, writeCheckpoint } from '../history/manifest.ts'
 import { openDuck } from '../history/parquet.ts'
-import { openState, type HistoryState, writeCheckpoint, catchUp } from '../history/manifest.ts'
 import { checkJournal, compact, expire, type Past, seal, sweep } from '../history/seal.ts'
 import { lockOf, Store, unpacked } from '../journal/store.ts'
 import { errorCodeOf, messageOf } from '../model/error.ts'
-import { historyWriter, type HistorySetting, LOCK, LOCK_MS } from './history-where.ts'
+import { type HistorySetting, historyWriter, LOCK, LOCK_MS } from './history-where.ts'
 
 export interface WorkerTask {
   readonly data: string
@@ -18,7 +18,11 @@ export interface WorkerTask {
 export type WorkerNews =
   | { readonly kind: 'sealed'; readonly cursor: HistoryState['cursor']; readonly records: number }
   /** An hour has passed: to be told to whoever keeps it elsewhere. */
-  | { readonly kind: 'checkpoint'; readonly note: string; readonly state: Pick<HistoryState, 'number' | 'sha256' | 'tree'> }
+  | {
+      readonly kind: 'checkpoint'
+      readonly note: string
+      readonly state: Pick<HistoryState, 'number' | 'sha256' | 'tree'>
+    }
   | { readonly kind: 'trouble'; readonly reason: string; readonly isFault: boolean }
 
 const LOOK_MS = 500
@@ -103,7 +107,10 @@ const work = async ({ data, history }: WorkerTask, tell: (news: WorkerNews) => v
         return state
       })
       // The newest two days still grow: late records are usual for a day.
-      while (!drain.aborted && (await locked(() => compact(writer, duck, state, dayOf(Date.now() - DAY_MS)))));
+      while (
+        !drain.aborted &&
+        (await locked(() => compact(writer, duck, state, dayOf(Date.now() - DAY_MS))))
+      );
     }
     await setTimeout(LOOK_MS, undefined, { signal: drain }).catch(() => {}) // it is time to come to an end
   }
@@ -126,6 +133,8 @@ if (process.send !== undefined && process.argv[2] !== undefined) {
   } catch (cause) {
     const code = errorCodeOf(cause)
     const isFault = code.startsWith('history.') && code !== 'history.busy'
-    process.send({ kind: 'trouble', reason: messageOf(cause), isFault } satisfies WorkerNews, () => process.exit(1))
+    process.send({ kind: 'trouble', reason: messageOf(cause), isFault } satisfies WorkerNews, () =>
+      process.exit(1),
+    )
   }
 }

@@ -196,7 +196,12 @@ export const commitStep = async (writer: Writer, state: HistoryState, step: Step
 export const writeCheckpoint = async (writer: Writer, state: HistoryState): Promise<string> => {
   const { size, root } = state.tree
   const note = await signNote(
-    checkpointText({ origin: writer.origin, size, root, manifest: { number: state.number, sha256: state.sha256 } }),
+    checkpointText({
+      origin: writer.origin,
+      size,
+      root,
+      manifest: { number: state.number, sha256: state.sha256 },
+    }),
     [writer.signer],
   )
   await writer.store.put(['checkpoint', Buffer.from(note)])

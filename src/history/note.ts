@@ -2,7 +2,15 @@
  * Signed notes (https://c2sp.org/signed-note) and checkpoints (https://c2sp.org/tlog-checkpoint), with Ed25519. A key is
  * told to others as `NAME+ID+BASE64`, its verifier key; the name is the origin of the history.
  */
-import { createPrivateKey, createPublicKey, generateKeyPairSync, hash, type KeyObject, sign, verify } from 'node:crypto'
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  hash,
+  type KeyObject,
+  sign,
+  verify,
+} from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { KeytrailError, messageOf } from '../model/error.ts'
 
@@ -27,7 +35,10 @@ const idOf = (name: string, typed: Buffer): string =>
     .toString('hex')
 
 const verifierKeyOf = (name: string, key: KeyObject): string => {
-  const typed = Buffer.concat([Buffer.of(ED25519), Buffer.from(key.export({ format: 'jwk' }).x ?? '', 'base64url')])
+  const typed = Buffer.concat([
+    Buffer.of(ED25519),
+    Buffer.from(key.export({ format: 'jwk' }).x ?? '', 'base64url'),
+  ])
   return `${name}+${idOf(name, typed)}+${typed.toString('base64')}`
 }
 
@@ -45,7 +56,11 @@ export const fileSigner = (path: string, name: string, create: boolean): Signer 
   try {
     if (create) {
       const { privateKey } = generateKeyPairSync('ed25519')
-      writeFileSync(path, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600, flag: 'wx', flush: true })
+      writeFileSync(path, privateKey.export({ type: 'pkcs8', format: 'pem' }), {
+        mode: 0o600,
+        flag: 'wx',
+        flush: true,
+      })
     }
   } catch (cause) {
     if (!(cause instanceof Error && 'code' in cause && cause.code === 'EEXIST'))
@@ -115,7 +130,10 @@ export const checkpointText = ({ origin, size, root, manifest }: Checkpoint): st
 
 /** @returns nothing when the text is not one of ours */
 export const parseCheckpoint = (text: string): Checkpoint | undefined => {
-  const found = /^([^\n+\s]+)\n(0|[1-9]\d{0,14})\n([A-Za-z0-9+/]{43}=)\nmanifest ([1-9]\d{0,8}) ([0-9a-f]{64})\n$/.exec(text)
+  const found =
+    /^([^\n+\s]+)\n(0|[1-9]\d{0,14})\n([A-Za-z0-9+/]{43}=)\nmanifest ([1-9]\d{0,8}) ([0-9a-f]{64})\n$/.exec(
+      text,
+    )
   if (found === null) return undefined
   const [, origin = '', size, root = '', number, sha256 = ''] = found
   const checkpoint = {

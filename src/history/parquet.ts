@@ -113,7 +113,11 @@ export const writeFile = async (duck: Duck, kind: KindName, day: string, path: s
   return { kind, day, ...(await measure(duck, kind, path)) }
 }
 
-const isoOf = (value: unknown) => String(value).replace(' ', 'T').replace(/(\.\d+?)0*$/, '$1').replace(/\.$/, '')
+const isoOf = (value: unknown) =>
+  String(value)
+    .replace(' ', 'T')
+    .replace(/(\.\d+?)0*$/, '$1')
+    .replace(/\.$/, '')
 
 const measure = async (duck: Duck, kind: KindName, path: string) => {
   const [all] = await duck.rows(

@@ -48,7 +48,14 @@ const ENTRY_BYTES = 85
 const NO_RAW = new Uint8Array(0)
 
 /** What the tree is made of: see docs/history.md. */
-export const entryOf = ({ kind, seq, item, kept, raw, body }: Omit<HistoryRecord, 'leaf' | 'time'>): Buffer => {
+export const entryOf = ({
+  kind,
+  seq,
+  item,
+  kept,
+  raw,
+  body,
+}: Omit<HistoryRecord, 'leaf' | 'time'>): Buffer => {
   const entry = Buffer.alloc(ENTRY_BYTES)
   entry.writeUInt8(kinds[kind].code, 0)
   entry.writeBigUInt64BE(BigInt(seq), 1)
@@ -74,7 +81,8 @@ const timeOf = (kind: KindName, kept: number, body: string): string => {
 /** What lies behind the cursor, within the bounds of a segment. */
 const gather = (past: Past, cursor: HistoryCursor): { records: Unplaced[]; after: HistoryCursor } => {
   const records: Unplaced[] = []
-  const add = (one: Omit<Unplaced, 'time'>) => records.push({ ...one, time: timeOf(one.kind, one.kept, one.body) })
+  const add = (one: Omit<Unplaced, 'time'>) =>
+    records.push({ ...one, time: timeOf(one.kind, one.kept, one.body) })
   const blocks = past.blocks(cursor.feed, SEGMENT_BYTES)
   for (const { seq, at, items } of blocks)
     for (const [item, { raw, event }] of items.entries())
@@ -120,7 +128,9 @@ const writeFiles = async (writer: Writer, duck: Duck, number: number, records: r
   for (let from = 0; from < records.length; ) {
     const { kind, time } = records[from] as HistoryRecord // from is within
     const day = time.slice(0, 10)
-    const end = records.findIndex((one, at) => at >= from && (one.kind !== kind || one.time.slice(0, 10) !== day))
+    const end = records.findIndex(
+      (one, at) => at >= from && (one.kind !== kind || one.time.slice(0, 10) !== day),
+    )
     const next = end < 0 ? records.length : end
     const written = await writeFile(duck, kind, day, scratch)
     const leaves: [number, number] = [records[from]?.leaf ?? 0, records[next - 1]?.leaf ?? 0]
@@ -145,7 +155,12 @@ export const checkJournal = (state: HistoryState, past: Past): void => {
 }
 
 /** @returns the history after one more segment; the same when there is nothing new */
-export const seal = async (writer: Writer, duck: Duck, state: HistoryState, past: Past): Promise<HistoryState> => {
+export const seal = async (
+  writer: Writer,
+  duck: Duck,
+  state: HistoryState,
+  past: Past,
+): Promise<HistoryState> => {
   const { records: unplaced, after } = gather(past, state.cursor)
   if (unplaced.length === 0) return state
   const records = placed(unplaced, state.tree.size)
@@ -207,7 +222,12 @@ const ranges = (files: readonly HistoryFile[]): [number, number][] => {
 }
 
 /** @param before only days before this one @returns the history with fewer files; the same when nothing is left to do */
-export const compact = async (writer: Writer, duck: Duck, state: HistoryState, before: string): Promise<HistoryState> => {
+export const compact = async (
+  writer: Writer,
+  duck: Duck,
+  state: HistoryState,
+  before: string,
+): Promise<HistoryState> => {
   const files = mergeable(state, before)
   const [first] = files ?? []
   if (files === undefined || first === undefined) return state
@@ -245,7 +265,11 @@ export const expire = async (
     ({ day }) => day < before && !holds.some(({ from, to }) => from <= day && day <= to),
   )
   if (over.length === 0) return state
-  const next = await commitStep(writer, state, { what: 'expire', ...by, removed: over.map(({ path }) => path) })
+  const next = await commitStep(writer, state, {
+    what: 'expire',
+    ...by,
+    removed: over.map(({ path }) => path),
+  })
   for (const { path } of over) await writer.store.remove(path)
   return next
 }

@@ -1,6 +1,19 @@
 /** Where a history lies: a folder, or a bucket. Small objects, never changed but for checkpoints and partial tiles. */
 import { createHash } from 'node:crypto'
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { S3Client } from '@aws-sdk/client-s3'
@@ -46,7 +59,8 @@ export const fileSha256 = (path: string): string | undefined => {
   }
   const digest = createHash('sha256')
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
-  for (let count = readSync(file, chunk); count > 0; count = readSync(file, chunk)) digest.update(chunk.subarray(0, count))
+  for (let count = readSync(file, chunk); count > 0; count = readSync(file, chunk))
+    digest.update(chunk.subarray(0, count))
   closeSync(file)
   return digest.digest('hex')
 }
@@ -87,7 +101,8 @@ export const folderStore = (folder: string): HistoryStore => {
     const parent = dirname(target)
     if (!made.has(parent)) {
       const first = mkdirSync(parent, { recursive: true })
-      for (let one = parent; first !== undefined && one.length >= dirname(first).length; one = dirname(one)) flush(one)
+      for (let one = parent; first !== undefined && one.length >= dirname(first).length; one = dirname(one))
+        flush(one)
       made.add(parent)
     }
     return target
@@ -144,10 +159,16 @@ export const folderStore = (folder: string): HistoryStore => {
 }
 
 /** @param scratch on this machine: what is written, and what was fetched to be read */
-export const bucketStore = (client: S3Client, bucket: string, prefix: string, scratch: string): HistoryStore => {
+export const bucketStore = (
+  client: S3Client,
+  bucket: string,
+  prefix: string,
+  scratch: string,
+): HistoryStore => {
   const sdk = import('@aws-sdk/client-s3')
   const at = (path: string) => ({ Bucket: bucket, Key: `${prefix}${path}` })
-  const isNamed = (cause: unknown, ...names: readonly string[]) => cause instanceof Error && names.includes(cause.name)
+  const isNamed = (cause: unknown, ...names: readonly string[]) =>
+    cause instanceof Error && names.includes(cause.name)
   const store: HistoryStore = {
     address: `s3://${bucket}/${prefix}`,
     scratch,
@@ -185,7 +206,10 @@ export const bucketStore = (client: S3Client, bucket: string, prefix: string, sc
     async list(folder) {
       const { paginateListObjectsV2 } = await sdk
       const found: string[] = []
-      for await (const { Contents } of paginateListObjectsV2({ client }, { Bucket: bucket, Prefix: `${prefix}${folder}` }))
+      for await (const { Contents } of paginateListObjectsV2(
+        { client },
+        { Bucket: bucket, Prefix: `${prefix}${folder}` },
+      ))
         found.push(...(Contents ?? []).map(({ Key = '' }) => Key.slice(prefix.length)))
       return found
     },

@@ -118,7 +118,9 @@ const historyConfig = z
       })
       .describe('bucket; everything is kept there, and read from there')
       .optional(),
-    key: path('Ed25519 key that signs checkpoints, PEM; without it history.key in the data directory, made when it is not there').optional(),
+    key: path(
+      'Ed25519 key that signs checkpoints, PEM; without it history.key in the data directory, made when it is not there',
+    ).optional(),
     origin: z
       .string()
       .regex(/^[A-Za-z0-9][A-Za-z0-9./-]{0,127}$/, 'a name such as example.com/keytrail')
@@ -130,7 +132,12 @@ const historyConfig = z
       .max(36_500)
       .describe('days after which records are removed, unless they are on hold; without it none are')
       .optional(),
-    seal_seconds: z.int().min(1).max(3600).describe('what is journaled is sealed after this time').default(60),
+    seal_seconds: z
+      .int()
+      .min(1)
+      .max(3600)
+      .describe('what is journaled is sealed after this time')
+      .default(60),
     seal_records: z.int().min(1).max(1_000_000).describe('or when so many events wait').default(10_000),
   })
   .refine(({ folder, s3 }) => (folder === undefined) !== (s3 === undefined), 'name either folder or s3')

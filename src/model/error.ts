@@ -122,7 +122,8 @@ export const errors = {
   'history.damaged': {
     exitCode: 1,
     retry: false,
-    remedy: 'Run `keytrail verify history`: it names what was changed. Keep a copy, and restore it from a backup.',
+    remedy:
+      'Run `keytrail verify history`: it names what was changed. Keep a copy, and restore it from a backup.',
   },
   'history.foreign': {
     exitCode: 2,
