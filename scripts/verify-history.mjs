@@ -68,7 +68,8 @@ const fits = ({ text, signatures }, { name, id, key }) =>
   )
 
 const rotationOf = (manifest) => {
-  const note = manifest.rotate && parseNote(manifest.rotate.statement)
+  const statement = manifest.rotate?.statement
+  const note = typeof statement === 'string' ? parseNote(statement) : undefined
   const [, from, to, size] =
     /^keytrail\.history\.rotation\.v1\n(\S+)\n(\S+)\n(\d+)\n$/.exec(note?.text ?? '') ?? []
   const [old, young] = [from, to].map((one) => one && parseKey(one))

@@ -120,15 +120,16 @@ def parse_key(text):
 
 def parse_note(data):
     """(text, [(name, id, signature)]) or None."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return None
     end = data.rfind(b"\n\n")
     if end < 0 or not data.endswith(b"\n"):
         return None
     signatures = []
     for line in data[end + 2 : -1].split(b"\n"):
-        try:
-            found = re.fullmatch("\u2014 (\\S+) ([A-Za-z0-9+/]+={0,2})", line.decode())
-        except UnicodeDecodeError:
-            return None
+        found = re.fullmatch("\u2014 (\\S+) ([A-Za-z0-9+/]+={0,2})", line.decode())
         signed = strict_base64(found.group(2)) if found else None
         if signed is None or len(signed) <= 4:
             return None
@@ -151,7 +152,8 @@ def trusted_keys(given, manifests):
     """[key, from size, to size] of each key that may sign."""
     rotations = []
     for manifest in manifests:
-        statement = (manifest.get("rotate") or {}).get("statement")
+        rotate = manifest.get("rotate")
+        statement = rotate.get("statement") if isinstance(rotate, dict) else None
         note = parse_note(statement.encode()) if isinstance(statement, str) else None
         if note is None:
             continue

@@ -204,7 +204,9 @@ test(`${DOSE} mutations of manifests, tiles, checkpoint and data: all refused, a
   expect(reached.size).toBe(names.length * 4)
 })
 
-test('mutations of exported records: both offline verifiers name the first bad record', async () => {
+test('mutations of exported records: both offline verifiers name the first bad record', {
+  timeout: 7_200_000,
+}, async () => {
   const next = random(3)
   const records = await exported()
   const pick = () => Math.floor(next() * records.length)
