@@ -316,7 +316,12 @@ test('a key that is not known, was replaced, or took over', async () => {
   const said = rotationText(writer.signer.verifierKey, young.verifierKey, one.state.tree.size)
   const statement = await signNote(said, [writer.signer, young])
   const by = { who: 'someone', reason: 'yearly' }
-  const rotated = await commitStep(writer, one.state, { what: 'rotate', ...by, rotate: { statement } })
+  const rotated = await commitStep(writer, one.state, {
+    what: 'rotate',
+    ...by,
+    rotate: { statement },
+    signer: young.verifierKey,
+  })
   const after = { ...writer, signer: young }
   await writeCheckpoint(after, rotated)
   const more = pastWith(600, 100, SPREAD)
@@ -331,7 +336,10 @@ test('a key that is not known, was replaced, or took over', async () => {
       expect(offline(program, [address])).toMatchObject([{ verdict: 'verified' }])
   }
   // The old key goes on signing: somebody has a copy of it.
-  await sealAll(writer, one.duck, pastWith(700, 100, SPREAD))
+  await expect(sealAll(writer, one.duck, pastWith(700, 100, SPREAD))).rejects.toMatchObject({
+    code: 'history.key',
+  })
+  await writeCheckpoint(writer, await sealAll(after, one.duck, pastWith(700, 100, SPREAD)))
   verifierKey = old[0] ?? ''
   expect(await check(address)).toMatchObject({
     verdict: 'failed',
