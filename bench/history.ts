@@ -53,6 +53,7 @@ try {
   }
   const duck = await openDuck(join(work, 'scratch'))
   const past = pastOf(journal)
+  const idle = process.cpuUsage()
   const [state, sealing] = await timed(async () => {
     let now = await openState(store)
     for (
@@ -63,6 +64,7 @@ try {
       now = next
     return now
   })
+  const cpu = process.cpuUsage(idle)
   const feed = [...state.files.values()].filter(({ kind }) => kind === 'feed')
   const rows = feed.reduce((sum, one) => sum + one.rows, 0)
   if (rows !== records) throw new Error(`${rows} of ${records} records are in history`)
@@ -92,6 +94,7 @@ try {
   const result = {
     records,
     'rows a second from the journal': Math.round(rows / sealing),
+    'µs of CPU a row, all threads': Math.round(((cpu.user + cpu.system) / rows) * 10) / 10,
     'bytes a row, columns that queries ask for': perRow(bytesOf(columns)),
     'bytes a row, raw bytes of the provider': perRow(bytesOf(['raw'])),
     'bytes a row, event as JSON': perRow(bytesOf(['body'])),
