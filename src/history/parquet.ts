@@ -56,15 +56,12 @@ export const openDuck = async (scratch: string, threads = 2): Promise<Duck> => {
   }
 }
 
-const TABLE = `CREATE OR REPLACE TABLE incoming(kind VARCHAR, day VARCHAR, leaf BIGINT, seq BIGINT, item INTEGER,
-  kept BIGINT, time VARCHAR, raw BLOB, body VARCHAR)`
+const TABLE = `CREATE OR REPLACE TABLE incoming(leaf BIGINT, seq BIGINT, item INTEGER, kept BIGINT, time VARCHAR, raw BLOB, body VARCHAR)`
 
 export const loadRecords = async ({ connection }: Duck, records: readonly HistoryRecord[]): Promise<void> => {
   await connection.run(TABLE)
   const appender = await connection.createAppender('incoming')
-  for (const { kind, leaf, seq, item, kept, time, raw, body } of records) {
-    appender.appendVarchar(kind)
-    appender.appendVarchar(time.slice(0, 10))
+  for (const { leaf, seq, item, kept, time, raw, body } of records) {
     appender.appendBigInt(BigInt(leaf))
     appender.appendBigInt(BigInt(seq))
     appender.appendInteger(item)
@@ -103,13 +100,19 @@ const readerOf = (kind: KindName) => {
 
 type Written = Omit<HistoryFile, 'path' | 'sha256' | 'leaves'>
 
-/** Writes the loaded records of one kind and day. */
-export const writeFile = async (duck: Duck, kind: KindName, day: string, path: string): Promise<Written> => {
+/** Writes loaded records of one kind and day. @param leaves the first and the last of them */
+export const writeFile = async (
+  duck: Duck,
+  kind: KindName,
+  day: string,
+  leaves: readonly [number, number],
+  path: string,
+): Promise<Written> => {
   const { shape, columns } = readerOf(kind)
   rmSync(path, { force: true })
   await duck.connection.run(
     `COPY (SELECT leaf, seq, item, kept, time::TIMESTAMP AS time, ${columns}, ${kind === 'feed' ? 'raw, ' : ''}body
-     FROM (SELECT *, from_json(body, ${text(shape)}) AS s FROM incoming WHERE kind = ${text(kind)} AND day = ${text(day)})
+     FROM (SELECT *, from_json(body, ${text(shape)}) AS s FROM incoming WHERE leaf BETWEEN ${leaves[0]} AND ${leaves[1]})
      ORDER BY ${kinds[kind].order}) TO ${text(path)} ${PARQUET}`,
   )
   return { kind, day, ...(await measure(duck, kind, path)) }
