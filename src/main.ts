@@ -301,7 +301,10 @@ ofHistory(
     .description('print records as JSON lines, raw bytes included, for the offline verifiers'),
 )
   .addOption(new Option('--kind <kind>', 'only this kind').choices(kindNames))
-  .option('--from <time>', 'a time, or a span such as 24h or 7d')
+  .option(
+    '--from <time>',
+    'a time, or a span such as 24h or 7d: whole files that reach into the window are printed',
+  )
   .option('--to <time>', 'until then')
   .action(async (options) => {
     const { exportRecords } = await import('./commands/history.ts')
