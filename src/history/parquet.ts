@@ -24,7 +24,7 @@ export const text = (value: string) => `'${value.replaceAll("'", "''")}'`
 export const list = (paths: readonly string[]) => `[${paths.map(text).join(', ')}]`
 
 /** Level 1 is as small as level 3 on these records, and faster (bench/README.md). */
-const PARQUET = `(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v2, ROW_GROUP_SIZE 20480)`
+const PARQUET = `(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v2, ROW_GROUP_SIZE 4096)`
 const MEMORY = '640MB'
 
 export interface Duck {
@@ -163,7 +163,7 @@ export const mergeFiles = async (
 }
 
 /** Row groups are read apart: what is damaged hides no more than its own. */
-const GROUP_ROWS = 20_480
+const GROUP_ROWS = 4096
 
 /** Hands over the records of a file in chunks. @throws when a chunk cannot be read and `onDamage` is not given */
 export const readRecords = async (

@@ -40,8 +40,8 @@ export interface PastRow {
   readonly body: string
 }
 
-/** Of raw bytes and events in one segment, before compression: with 48 MiB the process grows to 1 GB (bench/history.ts). */
-const SEGMENT_BYTES = 24 * 1024 * 1024
+/** Of raw bytes and events in one segment, before compression: with 48 MiB the process grew to 1 GB (bench/history.ts). */
+const SEGMENT_BYTES = 40 * 1024 * 1024
 const SEGMENT_ROWS = 50_000
 
 const ENTRY_BYTES = 85
