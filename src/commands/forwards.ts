@@ -17,6 +17,8 @@ export interface ForwardsOptions extends Common {
   readonly ended: AbortSignal
   onFailure(cause: unknown): void
   make(name: string, config: Config['sinks'][string]): readonly ConfiguredSink[]
+  /** Names of what else has a cursor in the journal. */
+  readonly others: readonly string[]
 }
 
 interface Running {
@@ -38,7 +40,7 @@ export interface Forwards {
 }
 
 export const forwards = (options: ForwardsOptions): Forwards => {
-  const { journal, news, closing, onNotice, wake, ended, onFailure, make } = options
+  const { journal, news, closing, onNotice, wake, ended, onFailure, make, others } = options
   const running = new Map<string, Running>()
 
   const begin = (name: string, text: string | undefined, sinks: readonly ConfiguredSink[]) => {
@@ -89,7 +91,7 @@ export const forwards = (options: ForwardsOptions): Forwards => {
             ...running.values(),
             ...made.map(([, all]) => ({ names: all.map(({ sink }) => sink.name) })),
           ]
-          await journal.retire(names.flatMap((one) => one.names))
+          await journal.retire([...others, ...names.flatMap((one) => one.names)])
           for (const [name, all] of made) begin(name, texts.get(name), all)
         },
       }

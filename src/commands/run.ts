@@ -8,12 +8,14 @@ import type { Config } from '../model/config.ts'
 import { KeytrailError } from '../model/error.ts'
 import type { Heartbeat } from '../pipeline/judging.ts'
 import { liveJudge } from '../pipeline/live-judge.ts'
-import { runLoop } from '../pipeline/loop.ts'
+import { type Loop, runLoop } from '../pipeline/loop.ts'
 import type { Journal, Source } from '../pipeline/ports.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
 import { digestWatches, type Verified } from './digests.ts'
 import { forwards } from './forwards.ts'
+import { checkpointAlert, writeHistory } from './history-sink.ts'
+import { HISTORY } from './history-where.ts'
 import { act, build, controlsOf, type InForce, normalizer } from './in-force.ts'
 import { metrics } from './metrics.ts'
 import { reloader } from './reloader.ts'
@@ -127,6 +129,7 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
   const broken = new AbortController()
   let committed = 0
   let events = 0
+  const { history } = config
   const sinks = forwards({
     journal,
     news: news.wait,
@@ -136,7 +139,26 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
     onNotice: (text) => log.warn(text),
     onFailure: (cause) => broken.abort(cause),
     make: (name, one) => sinksOf(name, one, (text) => log.warn(text)),
+    others: history === undefined ? [] : [HISTORY],
   })
+  const started = Promise.withResolvers<Loop>()
+  const sealed =
+    history &&
+    writeHistory(
+      {
+        task: { data: config.data, history },
+        journal,
+        closing: stopping.signal,
+        onNotice: (text) => log.warn(text),
+        async onCheckpoint(news) {
+          const loop = await started.promise
+          const at = Date.now()
+          const commit = () => ({ ...judge.record(at, []), alerts: [checkpointAlert(news, at)] })
+          if (!stopping.signal.aborted) await loop.act(commit)
+        },
+      },
+      ended.signal,
+    ).catch((cause) => broken.abort(cause))
   await sinks.prepare(config.sinks).swap()
   const stop = AbortSignal.any([signal, broken.signal])
   let caughtUp: readonly string[] = []
@@ -198,6 +220,7 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
         clock: Date.now,
         onNotice: (text) => log.warn(text),
         onStart(loop) {
+          started.resolve(loop)
           const failed = (cause: unknown) => stop.aborted || broken.abort(cause)
           hangup = () => void again.reload(loop).catch(failed)
           if (digests) void watches.watch((found) => loop.act(() => verified(found))).catch(failed)
@@ -219,13 +242,13 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
     await journal.commit(judge.record(Date.now(), [act('stop', { events })]))
     stopping.abort()
     news.ring()
-    await sinks.done()
+    await Promise.all([sinks.done(), sealed])
     broken.signal.throwIfAborted()
   } finally {
     watches.close()
     ended.abort()
     news.ring()
-    await sinks.done()
+    await Promise.all([sinks.done(), sealed])
     await told.close()
     server?.close()
   }

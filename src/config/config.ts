@@ -155,7 +155,7 @@ const ofFiles = (body: unknown): Mistake[] => {
 }
 
 /** What is fixed from start to end; everything else may change while Keytrail runs. */
-const FIXED = ['data', 'journal', 'http', 'log'] as const
+const FIXED = ['data', 'journal', 'history', 'http', 'log'] as const
 
 const ofFixed = (next: Config, running: Config): Mistake[] =>
   FIXED.filter((name) => canonical(next[name]) !== canonical(running[name])).map((name) => ({

@@ -78,6 +78,31 @@ export interface Retention {
   readonly bytes: number
 }
 
+/** The streams that history takes row by row. */
+const STREAMS = {
+  alerts: 'SELECT n, seq, at, signal, body FROM alerts',
+  rejections: 'SELECT n, at, body FROM rejected',
+  control: 'SELECT n, seq, at, kind, who, body FROM control',
+}
+
+/** What lies behind a cursor. */
+export interface Waiting {
+  readonly events: number
+  /** When the oldest of it was kept, milliseconds since 1970; ticks left out. */
+  readonly oldest: number | undefined
+  readonly tick: number | undefined
+}
+
+export interface StoredRow {
+  readonly n: number
+  readonly seq: number
+  readonly kept: number
+  readonly isSignal: boolean
+  readonly body: string
+}
+
+const actOf = ({ n = 0, kind = '', who = '', body = '' }: Row) => ({ n, kind, who, body })
+
 const DAY_MS = 86_400_000
 /** How long a repeat is known as one (detection-science.md section 4). */
 const IDS_DAYS = 7
@@ -86,7 +111,7 @@ type Row = Record<string, SQLInputValue>
 
 export class Store {
   readonly #db: DatabaseSync
-  readonly #lock: DatabaseSync | undefined
+  readonly #lock: { close(): void } | undefined
   readonly #folder: string | undefined
   readonly #epoch: number
   readonly #prepared = new Map<string, StatementSync>()
@@ -109,7 +134,7 @@ export class Store {
       const network = NETWORK_FILE_SYSTEMS.get(statfsSync(folder).type)
       if (network !== undefined)
         throw new KeytrailError('journal.network', `${folder} is on a network file system (${network})`)
-      this.#lock = lockOf(folder)
+      this.#lock = lockOf(folder, JUDGE)
     }
     let db: DatabaseSync | undefined
     try {
@@ -319,6 +344,41 @@ export class Store {
     ).map(storedAlert)
   }
 
+  /** Which journal it is: SHA-256 of its first act. @throws KeytrailError `journal.missing` when it has none yet */
+  identity(): string {
+    const first = this.#one('SELECT at, who, body FROM control WHERE n = 1')
+    if (first === undefined) throw missing(this.#folder)
+    return sha256(JSON.stringify([first['at'], first['who'], first['body']]))
+  }
+
+  /** Rows of a stream behind a place in it, for history. */
+  after(stream: 'alerts' | 'rejections' | 'control', n: number, limit: number): StoredRow[] {
+    return this.#all(`${STREAMS[stream]} WHERE n > ? ORDER BY n LIMIT ?`, n, limit).map((row) => ({
+      n: Number(row['n']),
+      seq: Number(row['seq'] ?? 0),
+      kept: Number(row['at']),
+      isSignal: row['signal'] === 1,
+      body: stream === 'control' ? JSON.stringify(actOf(row)) : String(row['body']),
+    }))
+  }
+
+  /** Whether there is more behind a cursor than that time passed, and since when. */
+  waiting(feed: number, after: Readonly<Record<keyof typeof STREAMS, number>>): Waiting {
+    const { events = 0, oldest = null } =
+      this.#one(
+        `SELECT sum(count) AS events, min(at) AS oldest FROM (
+         SELECT count, at FROM log WHERE seq > ?1 UNION ALL SELECT 0, at FROM alerts WHERE n > ?2 UNION ALL
+         SELECT 0, at FROM rejected WHERE n > ?3 UNION ALL SELECT 0, at FROM control WHERE n > ?4 AND kind <> 'tick')`,
+        feed,
+        after.alerts,
+        after.rejections,
+        after.control,
+      ) ?? {}
+    const tick = this.#one('SELECT min(at) AS at FROM control WHERE n > ?', after.control)?.['at']
+    const since = (at: unknown) => (typeof at === 'number' ? at : undefined)
+    return { events: Number(events ?? 0), oldest: since(oldest), tick: since(tick) }
+  }
+
   /** Numbers of the log that are kept, in order: blocks and ordered acts. */
   numbers(): number[] {
     return this.#all(
@@ -413,7 +473,7 @@ export class Store {
   isLocked(): boolean {
     if (this.#folder === undefined) return false
     try {
-      lockOf(this.#folder).close()
+      lockOf(this.#folder, JUDGE).close()
       return false
     } catch (cause) {
       if (cause instanceof KeytrailError && cause.code === 'journal.locked') return true
@@ -758,9 +818,14 @@ const blockOf = (row: Row): PackedBlock => {
 /** SQLITE_BUSY */
 const BUSY = 5
 
-/** A lock that the system releases when the process ends, however it ends. */
-const lockOf = (folder: string): DatabaseSync => {
-  const lock = new DatabaseSync(join(folder, 'judge.lock'), { timeout: 0 })
+const JUDGE = 'judge.lock'
+
+/**
+ * A lock that the system releases when the process ends, however it ends.
+ * @param waitMs how long another may hold it
+ */
+export const lockOf = (folder: string, name: string, waitMs = 0): { close(): void } => {
+  const lock = new DatabaseSync(join(folder, name), { timeout: waitMs })
   try {
     lock.exec('BEGIN EXCLUSIVE')
     return lock

@@ -1,7 +1,18 @@
 /** The configuration: what `run` reads from and writes to, and how records are read. `scan` needs none. */
 import { z } from 'zod'
 import { categories, criticalities } from './operations.ts'
-import { address, azureCredential, format, formats, id, path, pattern, secret } from './setting.ts'
+import {
+  address,
+  awsRegion,
+  awsRole,
+  azureCredential,
+  format,
+  formats,
+  id,
+  path,
+  pattern,
+  secret,
+} from './setting.ts'
 import { kafkaAccess, saslNeedsTls, sourceConfig, tls, topic } from './sources.ts'
 
 const ndjsonSink = z
@@ -205,6 +216,44 @@ const syslogSink = z
 
 const GIB = 1024 ** 3
 
+const historyConfig = z
+  .strictObject({
+    folder: path('folder on a local disk').optional(),
+    s3: z
+      .strictObject({
+        bucket: pattern('name of the bucket'),
+        prefix: z.string().max(512).describe('what names begin with').default(''),
+        region: awsRegion,
+        role: awsRole.optional(),
+        endpoint: address("where S3 is, when it is not the region's own address").optional(),
+      })
+      .describe('bucket; everything is kept there, and read from there')
+      .optional(),
+    key: path(
+      'Ed25519 key that signs checkpoints, PEM; without it history.key in the data directory, made when it is not there',
+    ).optional(),
+    origin: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9./-]{0,127}$/, 'a name such as example.com/keytrail')
+      .describe('name of this history in its checkpoints')
+      .default('keytrail/history'),
+    keep_days: z
+      .int()
+      .min(1)
+      .max(36_500)
+      .describe('days after which records are removed, unless they are on hold; without it none are')
+      .optional(),
+    seal_seconds: z
+      .int()
+      .min(1)
+      .max(3600)
+      .describe('what is journaled is sealed after this time')
+      .default(60),
+    seal_records: z.int().min(1).max(1_000_000).describe('or when so many events wait').default(10_000),
+  })
+  .refine(({ folder, s3 }) => (folder === undefined) !== (s3 === undefined), 'name either folder or s3')
+  .describe('every event kept, provable and replayable')
+
 export const config = z
   .strictObject({
     data: path('data directory: the journal lives here, on a local disk').default('.keytrail/data'),
@@ -260,6 +309,7 @@ export const config = z
       })
       .describe('how much history the journal holds')
       .prefault({}),
+    history: historyConfig.optional(),
     http: z
       .strictObject({
         listen: z
@@ -302,6 +352,10 @@ export const config = z
         'keep the pairs, keep names and hash values, or drop them (context detectors then see nothing)',
       )
       .default('keep'),
+  })
+  .refine(({ history, sinks }) => history === undefined || sinks['history'] === undefined, {
+    path: ['sinks', 'history'],
+    error: 'history has a cursor of this name: call the sink otherwise',
   })
   .describe('Keytrail configuration')
 

@@ -125,6 +125,43 @@ export const errors = {
     retry: true,
     remedy: 'Check the disk of the data directory: space, permissions, cables.',
   },
+  'history.missing': {
+    exitCode: 2,
+    retry: false,
+    remedy: 'Name a history: `history:` in the configuration, or --history DIR.',
+  },
+  'history.damaged': {
+    exitCode: 1,
+    retry: false,
+    remedy:
+      'Run `keytrail verify history`: it names what was changed. Keep a copy, and restore it from a backup.',
+  },
+  'history.foreign': {
+    exitCode: 2,
+    retry: false,
+    remedy: 'Name another folder for the history of this journal; the old one stays readable.',
+  },
+  'history.busy': {
+    exitCode: 1,
+    retry: true,
+    remedy: 'Another process writes this history: wait for it, or stop it.',
+  },
+  'history.key': {
+    exitCode: 2,
+    retry: false,
+    remedy: 'Name an Ed25519 key (PEM, PKCS 8) with history.key, and allow reading it.',
+  },
+  'query.refused': {
+    exitCode: 2,
+    retry: false,
+    remedy:
+      'Ask with one SELECT over events, alerts, signals, rejections, integrity and keys: see docs/history.md.',
+  },
+  'query.late': {
+    exitCode: 1,
+    retry: true,
+    remedy: 'Ask for fewer days or one key, or allow more time with --timeout.',
+  },
   'internal.fault': {
     exitCode: 1,
     retry: false,

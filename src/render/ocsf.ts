@@ -17,7 +17,12 @@ const severityIds: Readonly<Record<Criticality, number>> = {
 }
 const severityNames = ['', 'Informational', 'Low', 'Medium', 'High', 'Critical']
 const statusIds = { unknown: 0, success: 1, failure: 2 } as const
-const providers: Readonly<Record<Alert['provider'], string>> = { aws: 'AWS', azure: 'Azure', gcp: 'GCP' }
+const providers: Readonly<Record<Alert['provider'], string>> = {
+  aws: 'AWS',
+  azure: 'Azure',
+  gcp: 'GCP',
+  keytrail: 'Keytrail',
+}
 const activities: Readonly<Record<number, string>> = {
   0: 'Unknown',
   1: 'Create',

@@ -1,0 +1,203 @@
+/** Records in DuckDB and in Parquet files. Runs in a process of its own: memory, threads and files are bounded. */
+import { mkdirSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { DuckDBBlobValue, type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
+import { messageOf } from '../model/error.ts'
+import type { KindName } from '../model/history.ts'
+import { kinds } from './kinds.ts'
+import type { HistoryFile } from './manifest.ts'
+
+/** One record as history keeps it. */
+export interface HistoryRecord {
+  readonly kind: KindName
+  readonly leaf: number
+  readonly seq: number
+  readonly item: number
+  /** Milliseconds since 1970. */
+  readonly kept: number
+  readonly time: string
+  readonly raw: Uint8Array | undefined
+  readonly body: string
+}
+
+export const text = (value: string) => `'${value.replaceAll("'", "''")}'`
+export const list = (paths: readonly string[]) => `[${paths.map(text).join(', ')}]`
+
+/** Level 1 is as small as level 3 on these records, and faster (bench/README.md). */
+const PARQUET = `(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v2, ROW_GROUP_SIZE 4096)`
+const MEMORY = '640MB'
+
+export interface Duck {
+  readonly connection: DuckDBConnection
+  rows(sql: string): Promise<Record<string, unknown>[]>
+  close(): void
+}
+
+/** @param scratch for what does not fit into memory */
+export const openDuck = async (scratch: string, threads = 2): Promise<Duck> => {
+  mkdirSync(scratch, { recursive: true })
+  const instance = await DuckDBInstance.create(':memory:', {
+    memory_limit: MEMORY,
+    threads: String(threads),
+    temp_directory: join(scratch, 'spill'),
+    autoinstall_known_extensions: 'false',
+    autoload_known_extensions: 'false',
+    preserve_insertion_order: 'false',
+  })
+  const connection = await instance.connect()
+  await connection.run("SET TimeZone = 'UTC'")
+  return {
+    connection,
+    rows: async (sql) => (await connection.runAndReadAll(sql)).getRowObjectsJS(),
+    close() {
+      connection.closeSync()
+      instance.closeSync()
+    },
+  }
+}
+
+const TABLE = `CREATE OR REPLACE TABLE incoming(leaf BIGINT, seq BIGINT, item INTEGER, kept BIGINT, time VARCHAR, raw BLOB, body VARCHAR)`
+
+export const loadRecords = async ({ connection }: Duck, records: readonly HistoryRecord[]): Promise<void> => {
+  await connection.run(TABLE)
+  const appender = await connection.createAppender('incoming')
+  for (const { leaf, seq, item, kept, time, raw, body } of records) {
+    appender.appendBigInt(BigInt(leaf))
+    appender.appendBigInt(BigInt(seq))
+    appender.appendInteger(item)
+    appender.appendBigInt(BigInt(kept))
+    appender.appendVarchar(time)
+    if (raw === undefined) appender.appendNull()
+    else appender.appendBlob(raw)
+    appender.appendVarchar(body)
+    appender.endRow()
+  }
+  appender.closeSync()
+}
+
+type Shape = { [name: string]: string | Shape }
+
+/** What `from_json` reads of a record: the shape, and each column out of it. */
+const readerOf = (kind: KindName) => {
+  const shape: Shape = {}
+  const columns: string[] = []
+  for (const [name, place] of Object.entries(kinds[kind].columns)) {
+    const [path = '', type = 'VARCHAR'] = place.split(' ')
+    const steps = path.split('.')
+    const last = steps.pop() ?? ''
+    let within = shape
+    for (const step of steps) {
+      const below = within[step] ?? {}
+      within[step] = below
+      if (typeof below === 'object') within = below
+    }
+    within[last] = type === 'UUID' ? 'VARCHAR' : type
+    const value = `s.${[...steps, last].map((step) => `"${step}"`).join('.')}`
+    columns.push(`${type === 'UUID' ? `${value}::UUID` : value} AS ${name}`)
+  }
+  return { shape: JSON.stringify(shape), columns: columns.join(', ') }
+}
+
+type Written = Omit<HistoryFile, 'path' | 'sha256' | 'leaves'>
+
+/** Writes loaded records of one kind and day. @param leaves the first and the last of them */
+export const writeFile = async (
+  duck: Duck,
+  kind: KindName,
+  day: string,
+  leaves: readonly [number, number],
+  path: string,
+): Promise<Written> => {
+  const { shape, columns } = readerOf(kind)
+  rmSync(path, { force: true })
+  await duck.connection.run(
+    `COPY (SELECT leaf, seq, item, kept, time::TIMESTAMP AS time, ${columns}, ${kind === 'feed' ? 'raw, ' : ''}body
+     FROM (SELECT *, from_json(body, ${text(shape)}) AS s FROM incoming WHERE leaf BETWEEN ${leaves[0]} AND ${leaves[1]})
+     ORDER BY ${kinds[kind].order}) TO ${text(path)} ${PARQUET}`,
+  )
+  return { kind, day, ...(await measure(duck, kind, path)) }
+}
+
+const isoOf = (value: unknown) =>
+  String(value)
+    .replace(' ', 'T')
+    .replace(/(\.\d+?)0*$/, '$1')
+    .replace(/\.$/, '')
+
+const measure = async (duck: Duck, kind: KindName, path: string) => {
+  const [all] = await duck.rows(
+    `SELECT count(*)::INTEGER AS rows, min(time)::VARCHAR AS first, max(time)::VARCHAR AS last FROM read_parquet(${text(path)})`,
+  )
+  const hours: Record<string, Record<string, number>> = {}
+  if (kind === 'feed')
+    for (const one of await duck.rows(
+      `SELECT feed_id, strftime(time, '%Y-%m-%dT%H') AS hour, count(*)::INTEGER AS events FROM read_parquet(${text(path)})
+       GROUP BY ALL ORDER BY ALL`,
+    )) {
+      const feed = String(one['feed_id'])
+      hours[feed] = { ...hours[feed], [String(one['hour'])]: Number(one['events']) }
+    }
+  return {
+    rows: Number(all?.['rows']),
+    bytes: statSync(path).size,
+    time: [`${isoOf(all?.['first'])}Z`, `${isoOf(all?.['last'])}Z`] as [string, string],
+    ...(kind === 'feed' && { hours }),
+  }
+}
+
+/** Writes one file with the records of several. @param inputs files on this machine */
+export const mergeFiles = async (
+  duck: Duck,
+  kind: KindName,
+  day: string,
+  inputs: readonly string[],
+  path: string,
+): Promise<Written> => {
+  rmSync(path, { force: true })
+  await duck.connection.run('SET threads = 1') // each thread sorts in memory of its own
+  await duck.connection.run(
+    `COPY (SELECT * FROM read_parquet(${list(inputs)}, union_by_name = true) ORDER BY ${kinds[kind].order}) TO ${text(path)} ${PARQUET}`,
+  )
+  await duck.connection.run('RESET threads')
+  return { kind, day, ...(await measure(duck, kind, path)) }
+}
+
+/** Row groups are read apart: what is damaged hides no more than its own. */
+const GROUP_ROWS = 4096
+
+/** Hands over the records of a file in chunks. @throws when a chunk cannot be read and `onDamage` is not given */
+export const readRecords = async (
+  duck: Duck,
+  path: string,
+  { kind, rows }: Pick<HistoryFile, 'kind' | 'rows'>,
+  take: (record: Omit<HistoryRecord, 'time'>) => void,
+  onDamage?: (why: string) => void,
+): Promise<void> => {
+  const raw = kind === 'feed' ? 'raw' : 'NULL::BLOB'
+  const columns = `leaf, seq, item, kept, ${raw} AS raw, body`
+  for (let from = 0; from < rows; from += GROUP_ROWS)
+    try {
+      const result = await duck.connection.stream(
+        `SELECT ${columns} FROM read_parquet(${text(path)}, file_row_number = true)
+         WHERE file_row_number >= ${from} AND file_row_number < ${from + GROUP_ROWS}`,
+      )
+      for (
+        let chunk = await result.fetchChunk();
+        chunk && chunk.rowCount > 0;
+        chunk = await result.fetchChunk()
+      )
+        for (const [leaf, seq, item, kept, bytes, body] of chunk.getRows())
+          take({
+            kind,
+            leaf: Number(leaf),
+            seq: Number(seq),
+            item: Number(item),
+            kept: Number(kept),
+            raw: bytes instanceof DuckDBBlobValue ? bytes.bytes : undefined,
+            body: String(body),
+          })
+    } catch (cause) {
+      if (onDamage === undefined) throw cause
+      onDamage(messageOf(cause))
+    }
+}
