@@ -274,7 +274,10 @@ const hashesOf = async (store: HistoryStore, file: HistoryFile, size: number): P
 const USUAL_IN_AN_HOUR = 20
 const HOUR_MS = 3_600_000
 
-const silentHours = (files: readonly HistoryFile[], from: string, to: string): string[] => {
+const iso = (at: number): string => `${new Date(at).toISOString().slice(0, 16)}Z`
+
+/** @param to when it was asked for: silence at the end is a gap, too */
+const silentHours = (files: readonly HistoryFile[], from: string, ends: string, to?: string): string[] => {
   const feeds = new Map<string, Map<string, number>>()
   for (const { hours = {} } of files)
     for (const [feed, counts] of Object.entries(hours)) {
@@ -287,14 +290,22 @@ const silentHours = (files: readonly HistoryFile[], from: string, to: string): s
     if (usual < USUAL_IN_AN_HOUR) return []
     const known = [...counts.keys()].sort()
     const begin = Math.max(Date.parse(`${known[0]}:00:00Z`), Math.ceil(Date.parse(from) / HOUR_MS) * HOUR_MS)
-    const end = Math.min(Date.parse(`${known.at(-1)}:00:00Z`), Date.parse(to) - HOUR_MS)
-    const gaps: string[] = []
+    const end = Math.min(
+      to === undefined ? Date.parse(`${known.at(-1)}:00:00Z`) : Date.parse(to) - HOUR_MS,
+      Date.parse(ends) - HOUR_MS,
+    )
+    const gaps: { from: number; to: number }[] = []
     for (let at = begin; at <= end; at += HOUR_MS) {
-      const hour = new Date(at).toISOString().slice(0, 13)
-      if (!counts.has(hour))
-        gaps.push(`${feed} has no record in the hour of ${hour}:00Z, where ${usual} are usual`)
+      if (counts.has(iso(at).slice(0, 13))) continue
+      const last = gaps.at(-1)
+      if (last?.to === at) last.to += HOUR_MS
+      else gaps.push({ from: at, to: at + HOUR_MS })
     }
-    return gaps
+    return gaps.map((gap) =>
+      gap.to - gap.from === HOUR_MS
+        ? `${feed} has no record in the hour of ${iso(gap.from)}, where ${usual} are usual`
+        : `${feed} has no record from ${iso(gap.from)} to ${iso(gap.to)}, where ${usual} an hour are usual`,
+    )
   })
 }
 
@@ -321,7 +332,7 @@ const gapsOf = (state: HistoryState, chain: readonly Manifest[], { from, to }: C
       .sort()
       .filter((one) => first.slice(0, 10) <= one.slice(0, 10) && one.slice(0, 10) <= last.slice(0, 10))
       .map((one) => `${one}: removed by retention`),
-    ...silentHours(events, first, last),
+    ...silentHours(events, first, ends, to),
   ]
 }
 

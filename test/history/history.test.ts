@@ -446,6 +446,11 @@ test('an hour that the source did not give makes the window incomplete, and no o
   })
   expect((await window('00', '13')).verdict).toBe('verified')
   expect((await window('14', '23')).verdict).toBe('verified')
+  // Acts of later days say that the service lived, not that the feed did.
+  const beyond = { from: '2026-03-02T14:00:00Z', to: '2026-03-04T00:00:00Z' }
+  expect((await check(one.store.address, beyond, [one.writer.signer.verifierKey])).gaps).toEqual([
+    'logs has no record from 2026-03-03T00:00Z to 2026-03-04T00:00Z, where 60 an hour are usual',
+  ])
   expect(
     (await check(one.store.address, { to: '2027-01-01T00:00:00Z' }, [one.writer.signer.verifierKey])).gaps,
   ).toContain(`history ends at ${new Date(BEGIN + 3 * 86_400_000).toISOString().replace('.000', '')}`)
