@@ -368,7 +368,9 @@ const asking = (name: string, about: string) =>
     .option('--out <file>', 'file for --format parquet')
     .option('--timeout <seconds>', 'an answer takes no longer', wholeNumber, 60)
 const within = <C extends ReturnType<typeof asking>>(command: C) =>
-  command.option('--from <time>', 'a time, or a span such as 24h or 7d').option('--to <time>', 'until then')
+  command
+    .option('--from <time>', 'a time, or a span such as 24h or 7d')
+    .option('--to <time>', 'until then, then itself not included')
 asking('query', 'ask the history in SQL: views events, alerts, signals, rejections, integrity, keys')
   .argument('<sql>', 'one SELECT')
   .action(async (sql, options) => {

@@ -37,7 +37,7 @@ export const query = async (sql: string, options: QueryOptions, until?: string):
 const window = ({ from, to }: Window): string =>
   [
     [from, '>='],
-    [to, '<='],
+    [to, '<'],
   ]
     .flatMap(([time, than]) =>
       time === undefined
