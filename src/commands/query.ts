@@ -67,13 +67,17 @@ export const whoUsed = (key: string, options: QueryOptions & Window): Promise<nu
     options,
   )
 
+/** Alerts name a key and a caller in full, whatever it was asked for by. */
 export const timeline = (entity: string, options: QueryOptions & Window): Promise<number> => {
   const isWho = `(principal = ${text(entity)} OR actor_id = ${text(entity)} OR actor_name = ${text(entity)})`
   return query(
-    `SELECT time, 'event' AS what, operation AS name, outcome, coalesce(principal, actor_id) AS who, key_id, event_id AS id
-     FROM events WHERE (${isKey(entity)} OR ${isWho}) ${window(options)} UNION ALL
+    `WITH own AS (SELECT * FROM events WHERE (${isKey(entity)} OR ${isWho}) ${window(options)})
+     SELECT time, 'event' AS what, operation AS name, outcome, coalesce(principal, actor_id) AS who, key_id, event_id AS id
+     FROM own UNION ALL
      SELECT time, 'alert', title, severity, principal, key_id, alert_id FROM alerts
-     WHERE (principal = ${text(entity)} OR key_id = ${text(entity)}) ${window(options)} ORDER BY time, id`,
+     WHERE (principal = ${text(entity)} OR principal IN (SELECT principal FROM own WHERE ${isWho})
+     OR key_id = ${text(entity)} OR key_id IN (SELECT key_id FROM own WHERE ${isKey(entity)})) ${window(options)}
+     ORDER BY time, id`,
     options,
   )
 }

@@ -45,6 +45,17 @@ test('every command of the page runs in order, and prints what the page shows', 
   }
 })
 
+test('windows that follow each other count each use once', () => {
+  const uses = (window: string) =>
+    [
+      ...run(
+        `keytrail who-used 1111aaaa-1a1a-41a1-81a1-1a1a1a1a1a1a ${window} --format json`,
+      ).stdout.matchAll(/"events":"?(\d+)/g),
+    ].reduce((sum, [, events]) => sum + Number(events), 0)
+  const moment = '2026-03-02T10:12:23Z' // mallory decrypts in this second
+  expect(uses(`--to ${moment}`) + uses(`--from ${moment}`)).toBe(383)
+})
+
 // After the walk: what it says of any byte, not only of the one that the page changes.
 test.each([0, 0.1, 0.9, 1])('a byte of a segment that is changed at %d of its length is found', (part) => {
   const forged = join(folder, `forged-${part}`)
