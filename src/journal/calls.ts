@@ -26,6 +26,7 @@ export const calls = {
   positions: (store: Store, feed: string) => store.positions(feed),
   known: (store: Store, ids: readonly string[]) => store.known(ids),
   load: (store: Store, wanted: Wanted) => store.load(wanted),
+  unmerged: (store: Store) => store.unmerged(),
   fate: (store: Store, feed: string, place: string) => store.ledger.fate(feed, place),
   due: (store: Store, watermark: number) => store.due(watermark),
   block: (store: Store, seq: number) => store.block(seq),

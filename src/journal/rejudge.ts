@@ -44,7 +44,11 @@ export const rejudge = async (store: Store, onCommit: (seq: number) => void): Pr
     )
   const memory = new Store(undefined, 'judge')
   const core = judging(
-    { load: async (wanted) => memory.load(wanted), due: async (watermark) => memory.due(watermark) },
+    {
+      load: async (wanted) => memory.load(wanted),
+      due: async (watermark) => memory.due(watermark),
+      unmerged: async () => memory.unmerged(),
+    },
     [],
     () => {},
   )
@@ -71,7 +75,6 @@ export const rejudge = async (store: Store, onCommit: (seq: number) => void): Pr
         }
       }
       core.faulty() // what was disabled then is in the records
-      const { values, lists, ...made } = core.changes()
       memory.commit(
         {
           seq,
@@ -79,15 +82,12 @@ export const rejudge = async (store: Store, onCommit: (seq: number) => void): Pr
           span: [0, 0],
           control: [],
           positions: new Map(),
-          alerts: made.alerts,
-          signals: made.signals,
           rejected: [],
           ledger: [],
           ids: [],
           forget,
-          values,
-          lists,
           counters: new Map(),
+          ...core.changes(),
         },
         undefined,
       )

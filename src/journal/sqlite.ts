@@ -2,7 +2,7 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { type ErrorCode, KeytrailError } from '../model/error.ts'
-import type { Commit, Journal } from '../pipeline/ports.ts'
+import type { Commit, Journal, Wanted } from '../pipeline/ports.ts'
 import { packBlock } from './block.ts'
 import {
   type CallArguments,
@@ -36,7 +36,13 @@ const packed = ({ items, ids, ...rest }: Commit): PackedCommit => ({
   packed: items.length === 0 ? undefined : packBlock(items),
 })
 
-const journalOver = (ask: Ask, next: number, keep: Retention, close: () => Promise<void>): Journal => {
+const journalOver = (
+  ask: Ask,
+  next: number,
+  keep: Retention,
+  load: Journal['load'],
+  close: () => Promise<void>,
+): Journal => {
   let last = next - 1
   return {
     get next() {
@@ -51,7 +57,8 @@ const journalOver = (ask: Ask, next: number, keep: Retention, close: () => Promi
     positions: (feed) => ask('positions', feed),
     fate: (feed, place) => ask('fate', feed, place),
     known: (ids) => ask('known', ids),
-    load: (wanted) => ask('load', wanted),
+    load,
+    unmerged: () => ask('unmerged'),
     due: (watermark) => ask('due', watermark),
     async block(seq) {
       const block = await ask('block', seq)
@@ -76,7 +83,8 @@ export const memoryJournal = (keep: Retention): Journal => {
   const store = new Store(undefined, 'judge')
   const ask = async (name: CallName, ...rest: readonly unknown[]) =>
     (calls[name] as (store: Store, ...rest: readonly unknown[]) => unknown)(store, ...rest) // typed by Ask
-  return journalOver(ask as Ask, store.next, keep, async () => store.close())
+  const load = async (wanted: Wanted) => store.load(wanted)
+  return journalOver(ask as Ask, store.next, keep, load, async () => store.close())
 }
 
 /**
@@ -122,7 +130,20 @@ export const sqliteJournal = async (
     })
   const ask = ((name: CallName, ...rest: readonly unknown[]) => send(name, rest)) as Ask
   try {
-    return journalOver(ask, await ask('next'), keep, async () => {
+    const next = await ask('next')
+    /** Reads beside the writer: what judging waits for does not stand behind a commit. */
+    const reader = new Store(folder, 'reader')
+    const load: Journal['load'] = async (wanted) => {
+      if (wanted.settled)
+        try {
+          return reader.load(wanted)
+        } catch {
+          // the thread of the journal waits until the disk can be read
+        }
+      return ask('load', wanted)
+    }
+    return journalOver(ask, next, keep, load, async () => {
+      reader.close()
       await send('close', []).catch(() => {}) // a thread that failed has nothing left to close
       await worker.terminate()
     })

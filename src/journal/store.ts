@@ -29,7 +29,7 @@ import { decompress, unpackBlock } from './block.ts'
 import { LEDGER_SCHEMA, ledgerOver } from './ledger.ts'
 
 /** Raised when a table changes; a journal of another version is refused, never guessed at. */
-const SCHEMA_VERSION = 3
+const SCHEMA_VERSION = 4
 
 const SCHEMA = `
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -49,6 +49,7 @@ CREATE INDEX state_timed ON state(due, key) WHERE timed = 1;
 CREATE TABLE lists(name TEXT, chunk INTEGER, part INTEGER, entries TEXT, due INTEGER,
   PRIMARY KEY(name, chunk, part)) WITHOUT ROWID;
 CREATE INDEX lists_by_due ON lists(due);
+CREATE TABLE unmerged(seq INTEGER PRIMARY KEY, lists TEXT);
 CREATE TABLE counters(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
 CREATE TABLE sinks(name TEXT PRIMARY KEY, feed INTEGER, alerts INTEGER, passed INTEGER, memo TEXT) WITHOUT ROWID;
 CREATE TABLE troubles(sink TEXT PRIMARY KEY, since INTEGER, reason TEXT, fault INTEGER) WITHOUT ROWID;
@@ -219,6 +220,10 @@ export class Store {
       this.ledger.keep(commit.ledger, at)
       for (const [index, { id, digest }] of commit.ids.entries())
         this.#run('INSERT OR REPLACE INTO ids VALUES(?, ?, ?, ?)', Buffer.from(id, 'hex'), digest, seq, index)
+      for (const { name, chunk, entries, due } of commit.lists)
+        this.#run('INSERT INTO lists VALUES(?, ?, ?, ?, ?)', name, chunk, seq, entries, due)
+      if (commit.merged) this.#run('DELETE FROM unmerged')
+      if (commit.unmerged !== undefined) this.#run('INSERT INTO unmerged VALUES(?, ?)', seq, commit.unmerged)
       if (commit.forget !== undefined) {
         this.#run('DELETE FROM state WHERE due <= ? AND timed = 0', commit.forget)
         this.#run('DELETE FROM lists WHERE due <= ?', commit.forget)
@@ -227,8 +232,6 @@ export class Store {
         if (value === undefined) this.#run('DELETE FROM state WHERE key = ?', key)
         else
           this.#run('INSERT OR REPLACE INTO state VALUES(?, ?, ?, ?)', key, value, due, isTimed(key) ? 1 : 0)
-      for (const { name, chunk, entries, due } of commit.lists)
-        this.#run('INSERT INTO lists VALUES(?, ?, ?, ?, ?)', name, chunk, seq, entries, due)
       for (const [name, amount] of commit.counters) this.#count(name, amount)
     })
   }
@@ -287,6 +290,10 @@ export class Store {
         ),
       ),
     }
+  }
+
+  unmerged(): string[] {
+    return this.#all('SELECT lists FROM unmerged ORDER BY seq').map((row) => String(row['lists']))
   }
 
   due(watermark: number): Loaded['values'] {

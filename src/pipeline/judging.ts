@@ -21,9 +21,9 @@ import {
   listen,
   noCoverage,
 } from './coverage.ts'
-import type { Journal, ListChange, ValueChange } from './ports.ts'
+import type { Journal } from './ports.ts'
 import { sessions } from './sessions.ts'
-import { CachedState } from './state-cache.ts'
+import { CachedState, type StateChanges } from './state-cache.ts'
 
 const MINUTE_MS = 60_000
 /** How long events of a provider are expected to come (detection-science.md section 4). */
@@ -90,11 +90,9 @@ export interface Disabled {
 }
 
 /** What judging changed since the last time it was asked. */
-export interface Changes {
+export interface Changes extends StateChanges {
   readonly alerts: readonly Alert[]
   readonly signals: readonly Alert[]
-  readonly values: readonly ValueChange[]
-  readonly lists: readonly ListChange[]
 }
 
 export interface Judging {
@@ -123,7 +121,7 @@ export const HISTORIES = 'histories|'
 export type Histories = Record<string, { readonly needMs: number; readonly haveMs: number }>
 
 export const judging = (
-  journal: Pick<Journal, 'load' | 'due'>,
+  journal: Pick<Journal, 'load' | 'due' | 'unmerged'>,
   detectors: readonly Detector[],
   onNotice: (text: string) => void,
 ): Judging => {
@@ -158,7 +156,10 @@ export const judging = (
   }
   let detecting = build()
 
+  let isRecovered = false
   const fetchMissing = async () => {
+    if (!isRecovered) state.recover(await journal.unmerged())
+    isRecovered = true
     const missing = state.missing()
     if (missing !== undefined) state.load(await journal.load(missing))
   }

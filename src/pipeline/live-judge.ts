@@ -97,7 +97,7 @@ interface Identity {
 }
 
 export const liveJudge = (
-  journal: Pick<Journal, 'next' | 'known' | 'load' | 'due' | 'block'>,
+  journal: Pick<Journal, 'next' | 'known' | 'load' | 'due' | 'unmerged' | 'block'>,
   normalize: RecordNormalizer,
   detectors: readonly Detector[],
   onNotice: (text: string) => void,

@@ -169,11 +169,17 @@ export interface Commit {
   readonly forget: number | undefined
   readonly values: readonly ValueChange[]
   readonly lists: readonly ListChange[]
+  /** Entries that are in no list yet, as JSON: kept until a commit has merged them. */
+  readonly unmerged: string | undefined
+  /** The lists hold all that was unmerged. */
+  readonly merged: boolean
   /** Amounts to add. */
   readonly counters: ReadonlyMap<string, number>
 }
 
 export interface Wanted {
+  /** No commit that may not be durable yet changes any of it: a reader beside the writer may answer. */
+  readonly settled: boolean
   readonly values: readonly string[]
   readonly chunks: readonly (readonly [name: string, chunk: number])[]
 }
@@ -244,6 +250,8 @@ export interface Journal {
   /** Which of these event ids are known. */
   known(ids: readonly string[]): Promise<ReadonlyMap<string, KnownId>>
   load(wanted: Wanted): Promise<Loaded>
+  /** What commits kept as unmerged, in their order. */
+  unmerged(): Promise<readonly string[]>
   /** Timed state whose time has come. */
   due(watermark: number): Promise<Loaded['values']>
   /** Blocks behind a number, at most `bytes` of them together, at least one when there is one. */

@@ -1,12 +1,12 @@
 /**
  * Detector state in a journal, read through a cache of bounded size. What the next events need is fetched before;
- * what they change leaves with the next commit. Calls on a journal are answered in order, so what has been handed
- * over may be forgotten at once: it is found again.
+ * what they change leaves with the next commit, and may be forgotten at once: whoever asks for it again learns
+ * whether that commit must be waited for.
  */
 import { type Entry, type Note, Series } from '../detect/series.ts'
 import { isTimed, type State, type Wants } from '../detect/state.ts'
 import { KeytrailError } from '../model/error.ts'
-import type { ListChange, Loaded, ValueChange, Wanted } from './ports.ts'
+import type { Commit, ListChange, Loaded, Wanted } from './ports.ts'
 
 /** Values held in memory; about 300 bytes each. */
 const MAX_VALUES = 300_000
@@ -14,6 +14,13 @@ const MAX_VALUES = 300_000
 const MAX_ENTRIES = 600_000
 /** What a series costs beside its entries, in entries. */
 const SERIES_WEIGHT = 8
+/**
+ * What a busy group gets from one commit is a few entries, and a row for them costs as much as one for hundreds: what
+ * so many commits added goes to the lists together.
+ */
+const MERGED_TOGETHER = 64
+/** Commits that may not be durable yet: the loop writes two while it makes the next, and ticks come between. */
+const UNSETTLED = 6
 
 interface Held {
   readonly value: object | undefined
@@ -51,12 +58,53 @@ interface Added {
   readonly entries: Entry[]
 }
 
+/** By series, then chunk. */
+type Additions = Map<string, Map<number, Added>>
+
+const add = (all: Additions, name: string, chunk: number, due: number, entries: readonly Entry[]) => {
+  let chunks = all.get(name)
+  if (chunks === undefined) {
+    chunks = new Map()
+    all.set(name, chunks)
+  }
+  const known = chunks.get(chunk)
+  if (known === undefined) chunks.set(chunk, { due, entries: [...entries] })
+  else known.entries.push(...entries)
+}
+
+function* eachOf(all: Additions): Generator<readonly [name: string, chunk: number, added: Added]> {
+  for (const [name, chunks] of all) for (const [chunk, added] of chunks) yield [name, chunk, added]
+}
+
+/** The additions of one commit, as they are kept until they are merged. */
+type Unmerged = readonly (readonly [
+  name: string,
+  chunk: number,
+  due: number,
+  entries: readonly StoredEntry[],
+])[]
+
+export type StateChanges = Pick<Commit, 'values' | 'lists' | 'unmerged' | 'merged'>
+
+/** What one commit changes. */
+interface Round {
+  readonly values: ReadonlyMap<string, Held>
+  readonly lists: Additions
+  /** Everything that was due by then. */
+  readonly hasForgotten: boolean
+}
+
 export class CachedState implements State {
   readonly #values = new Map<string, Held>()
   readonly #series = new Map<string, HeldSeries>()
-  readonly #dirty = new Map<string, Held>()
-  /** By series, then chunk. */
-  readonly #added = new Map<string, Map<number, Added>>()
+  #dirty = new Map<string, Held>()
+  #added: Additions = new Map()
+  /** What earlier commits added and the lists do not hold yet. */
+  #unmerged: Additions = new Map()
+  #unmergedCommits = 0
+  #hasForgotten = false
+  /** What the newest commits change. */
+  readonly #unsettled: Round[] = []
   #wantedValues = new Set<string>()
   #wantedChunks = new Map<string, readonly [name: string, timespanMs: number, chunk: number]>()
   /** Series used since the last commit. */
@@ -100,10 +148,21 @@ export class CachedState implements State {
   /** @returns what is missing; `undefined` when nothing is */
   missing(): Wanted | undefined {
     if (this.#wantedValues.size === 0 && this.#wantedChunks.size === 0) return undefined
-    return {
-      values: [...this.#wantedValues],
-      chunks: [...this.#wantedChunks.values()].map(([name, , chunk]) => [name, chunk] as const),
-    }
+    const values = [...this.#wantedValues]
+    const chunks = [...this.#wantedChunks.values()].map(([name, , chunk]) => [name, chunk] as const)
+    const isChanged = (round: Round) =>
+      round.hasForgotten ||
+      values.some((key) => round.values.has(key)) ||
+      chunks.some(([name, chunk]) => round.lists.get(name)?.has(chunk))
+    return { values, chunks, settled: !this.#unsettled.some(isChanged) }
+  }
+
+  /** Takes what commits before a restart left unmerged. */
+  recover(commits: readonly string[]): void {
+    for (const one of commits)
+      for (const [name, chunk, due, entries] of JSON.parse(one) as Unmerged) // written by changes()
+        add(this.#unmerged, name, chunk, due, entries.map(entryOf))
+    this.#unmergedCommits = commits.length
   }
 
   /** Takes what was missing; what is not in it does not exist. */
@@ -117,7 +176,7 @@ export class CachedState implements State {
       found.set(key, [...(found.get(key) ?? []), ...parsed])
     }
     for (const [key, [name, timespanMs, chunk]] of this.#wantedChunks) {
-      const entries = found.get(key) ?? []
+      const entries = [...(found.get(key) ?? []), ...(this.#unmerged.get(name)?.get(chunk)?.entries ?? [])]
       this.#hold(name, timespanMs).series.chunks.set(
         chunk,
         entries.sort((a, b) => a.at - b.at),
@@ -172,39 +231,59 @@ export class CachedState implements State {
   }
 
   added(name: string, chunk: number, entry: Entry, due: number): void {
-    let chunks = this.#added.get(name)
-    if (chunks === undefined) {
-      chunks = new Map()
-      this.#added.set(name, chunks)
-    }
-    const known = chunks.get(chunk)
-    if (known === undefined) chunks.set(chunk, { due, entries: [entry] })
-    else known.entries.push(entry)
+    add(this.#added, name, chunk, due, [entry])
   }
 
   /** What changed since the last time, for a commit. */
-  changes(): { readonly values: ValueChange[]; readonly lists: ListChange[] } {
+  changes(): StateChanges {
     const values = [...this.#dirty].map(([key, { value, due }]) => ({
       key,
       value: value && JSON.stringify(value),
       due,
     }))
-    const lists = [...this.#added].flatMap(([name, chunks]) =>
-      [...chunks].map(([chunk, { due, entries }]) => ({
-        name,
-        chunk,
-        due,
-        entries: JSON.stringify(entries.map(storedEntry)),
-      })),
-    )
-    this.#dirty.clear()
-    this.#added.clear()
+    const { lists, ...kept } = this.#changedLists()
+    this.#unsettled.push({
+      values: this.#dirty,
+      lists: kept.merged ? this.#unmerged : new Map(),
+      hasForgotten: this.#hasForgotten,
+    })
+    if (this.#unsettled.length > UNSETTLED) this.#unsettled.shift()
+    if (kept.merged) this.#unmerged = new Map()
+    this.#dirty = new Map()
+    this.#added = new Map()
+    this.#hasForgotten = false
     this.#agenda.clear()
     this.#nextDue = Number.POSITIVE_INFINITY
     for (const held of this.#touched) this.#weigh(held)
     this.#touched.clear()
     this.#evict()
-    return { values, lists }
+    return { values, lists, ...kept }
+  }
+
+  /** Additions are merged when there are many, and before the lists forget what was due. */
+  #changedLists(): Omit<StateChanges, 'values'> {
+    for (const [name, chunk, { due, entries }] of eachOf(this.#added))
+      add(this.#unmerged, name, chunk, due, entries)
+    const isNew = this.#added.size > 0
+    const merged =
+      this.#unmerged.size > 0 &&
+      (this.#hasForgotten || this.#unmergedCommits + Number(isNew) >= MERGED_TOGETHER)
+    if (merged) {
+      this.#unmergedCommits = 0
+      const lists: ListChange[] = []
+      for (const [name, chunk, { due, entries }] of eachOf(this.#unmerged))
+        lists.push({ name, chunk, due, entries: JSON.stringify(entries.map(storedEntry)) })
+      return { lists, merged, unmerged: undefined }
+    }
+    if (!isNew) return { lists: [], merged, unmerged: undefined }
+    this.#unmergedCommits++
+    const added: Unmerged = [...eachOf(this.#added)].map(([name, chunk, { due, entries }]) => [
+      name,
+      chunk,
+      due,
+      entries.map(storedEntry),
+    ])
+    return { lists: [], merged, unmerged: JSON.stringify(added) }
   }
 
   #weigh(held: HeldSeries): void {
@@ -217,6 +296,7 @@ export class CachedState implements State {
 
   /** Forgets what was due before a watermark, as the journal does. */
   forget(watermark: number, finalizeMs: number): void {
+    this.#hasForgotten = true
     for (const [key, { due, value }] of this.#values)
       if (value !== undefined && due <= watermark && !key.startsWith('open|')) this.#values.delete(key)
     for (const held of this.#series.values()) {

@@ -67,6 +67,8 @@ const commit = (seq: number, change: Partial<Commit> = {}): Commit => ({
   forget: undefined,
   values: [],
   lists: [],
+  unmerged: undefined,
+  merged: false,
   counters: new Map(),
   ...change,
 })
@@ -162,6 +164,7 @@ describe.each([
     )
     expect(
       await journal.load({
+        settled: false,
         values: ['a', 'b', 'c'],
         chunks: [
           ['s', 3],
@@ -197,6 +200,7 @@ describe.each([
     expect((await journal.due(6)).map(([key]) => key)).toEqual(['open|x', 'open|z'])
     await journal.commit(commit(2, { forget: 6 }))
     const left = await journal.load({
+      settled: true,
       values: ['open|z', 'old', 'new'],
       chunks: [
         ['s', 1],
@@ -205,6 +209,16 @@ describe.each([
     })
     expect(left.values.map(([key]) => key)).toEqual(['open|z', 'new'])
     expect(left.chunks.map(([, chunk]) => chunk)).toEqual([2])
+  })
+
+  test('what is unmerged is kept in order until a commit has merged it', async () => {
+    const journal = await make()
+    await journal.commit(commit(1, { unmerged: 'a' }))
+    await journal.commit(commit(2, { unmerged: 'b' }))
+    expect(await journal.unmerged()).toEqual(['a', 'b'])
+    const lists = [{ name: 's', chunk: 1, entries: '[[1]]', due: 10 }]
+    await journal.commit(commit(3, { lists, merged: true }))
+    expect(await journal.unmerged()).toEqual([])
   })
 
   test('alerts are a stream; a revision that is there already edits nothing', async () => {

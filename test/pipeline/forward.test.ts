@@ -27,6 +27,8 @@ const commit = (seq: number, change: Partial<Commit>): Commit => ({
   forget: undefined,
   values: [],
   lists: [],
+  unmerged: undefined,
+  merged: false,
   counters: new Map(),
   ...change,
 })
