@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError, Option } from '@commander-js/extra-typin
 import { packageVersion } from './config/paths.ts'
 import { verdicts } from './model/alert.ts'
 import { KeytrailError } from './model/error.ts'
+import { kindNames } from './model/history.ts'
 import { criticalities } from './model/operations.ts'
 import { formatNames } from './normalize/index.ts'
 import { printable } from './normalize/text.ts'
@@ -272,6 +273,73 @@ which(journal, 'compact', 'give free space back to the file system')
     exitCode = compact(options)
   })
 
+const ofHistory = (command: Command) =>
+  command
+    .option('--config <file>', 'configuration whose history it is (default: keytrail.yml, if there is one)')
+    .option('--history <dir>', 'a history in this folder, without a configuration')
+
+const history = program
+  .command('history')
+  .description('the history that run keeps: look into it, hold it, export it')
+ofHistory(history.command('info').description('what it holds'))
+  .option(...asJson)
+  .action(async (options) => {
+    const { info } = await import('./commands/history.ts')
+    exitCode = await info(options)
+  })
+history
+  .command('key')
+  .description('print the verifier key: give it to whoever is to check the history')
+  .option('--config <file>', 'configuration', 'keytrail.yml')
+  .action(async (options) => {
+    const { key } = await import('./commands/history.ts')
+    exitCode = await key(options)
+  })
+ofHistory(
+  history
+    .command('export')
+    .description('print records as JSON lines, raw bytes included, for the offline verifiers'),
+)
+  .addOption(new Option('--kind <kind>', 'only this kind').choices(kindNames))
+  .option('--from <time>', 'a time, or a span such as 24h or 7d')
+  .option('--to <time>', 'until then')
+  .action(async (options) => {
+    const { exportRecords } = await import('./commands/history.ts')
+    exitCode = await exportRecords(options)
+  })
+const changing = (name: string, about: string) =>
+  history
+    .command(name)
+    .description(about)
+    .option('--config <file>', 'configuration', 'keytrail.yml')
+    .requiredOption('--reason <text>', 'why; it is recorded')
+changing('hold', 'keep days whatever retention says')
+  .argument('<name>', 'name of the hold, such as the number of a case')
+  .requiredOption('--from <day>', 'first day, such as 2026-03-01, in UTC')
+  .requiredOption('--to <day>', 'last day')
+  .action(async (name, options) => {
+    const { hold } = await import('./commands/history.ts')
+    exitCode = await hold(name, options)
+  })
+changing('release', 'end a hold')
+  .argument('<name>', 'name of the hold')
+  .action(async (name, options) => {
+    const { release } = await import('./commands/history.ts')
+    exitCode = await release(name, options)
+  })
+changing('expire', 'remove days that are not on hold')
+  .requiredOption('--before <day>', 'first day that stays')
+  .action(async (options) => {
+    const { expireNow } = await import('./commands/history.ts')
+    exitCode = await expireNow(options)
+  })
+changing('rotate', 'sign with another key from now on; the old and the new one vouch for it')
+  .requiredOption('--to <file>', 'the new key, made when it is not there: then name it with history.key')
+  .action(async (options) => {
+    const { rotate } = await import('./commands/history.ts')
+    exitCode = await rotate(options)
+  })
+
 program
   .command('explain')
   .description('tell one alert in full: what, evidence, what to decide, what the detector cannot see')
@@ -351,9 +419,27 @@ program
     exitCode = coverage(folders, options)
   })
 
-program
+const verify = program
   .command('verify')
-  .description('whether logs are what their provider delivered')
+  .description('whether the history is what was sealed, and logs are what their provider delivered')
+ofHistory(verify.command('history', { isDefault: true }).description('check the history; the default'))
+  .option(
+    '--key <key>',
+    'verifier key, or its file, instead of the one that signs here (repeatable)',
+    collect,
+    [],
+  )
+  .option('--checkpoint <file>', 'a checkpoint that was kept elsewhere must fit (repeatable)', collect, [])
+  .option('--from <time>', 'a time, or a span such as 24h or 7d: all from then on must be there')
+  .option('--to <time>', 'all until then must be there')
+  .option('--records', 'read every record, not only the bytes of the files', false)
+  .option(...asJson)
+  .option('--quiet', 'no progress', false)
+  .action(async (options) => {
+    const { verifyHistory } = await import('./commands/verify-history.ts')
+    exitCode = await verifyHistory(options)
+  })
+verify
   .command('cloudtrail')
   .description('check CloudTrail logs against the digests that AWS signed')
   .argument('<path...>', 'a copy of the bucket on disk, or s3://bucket/prefix')

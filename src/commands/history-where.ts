@@ -3,13 +3,14 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { loadConfig } from '../config/config.ts'
 import { packageVersion } from '../config/paths.ts'
-import type { Writer } from '../history/manifest.ts'
+import { type HistoryState, openState, type Writer } from '../history/manifest.ts'
 import { fileSigner } from '../history/note.ts'
 import { bucketStore, folderStore, type HistoryStore } from '../history/store.ts'
 import { awsClient } from '../ingest/aws.ts'
+import { lockOf } from '../journal/store.ts'
 import type { Config } from '../model/config.ts'
 import { KeytrailError } from '../model/error.ts'
-import { DEFAULT_CONFIG } from './where.ts'
+import { DEFAULT_CONFIG, operator } from './where.ts'
 
 export type HistorySetting = NonNullable<Config['history']>
 
@@ -72,5 +73,33 @@ export const historyWriter = async (setting: HistorySetting, data: string): Prom
     origin: setting.origin,
     by: `keytrail ${packageVersion()}`,
     clock: Date.now,
+  }
+}
+
+/** @throws KeytrailError `history.key` */
+export const verifierKeyOf = (setting: HistorySetting, data: string): string =>
+  fileSigner(keyPath(setting, data), setting.origin, false).verifierKey
+
+export type WhoAndWhy = { readonly config: string; readonly reason: string }
+
+/** One step of an operator, beside `run`: made under the lock that its history takes, too. */
+export const change = async (
+  { config, reason }: WhoAndWhy,
+  step: (
+    writer: Writer,
+    state: HistoryState,
+    by: { who: string; reason: string },
+    data: string,
+  ) => Promise<HistoryState>,
+): Promise<HistoryState> => {
+  const { setting, data } = await findHistory({ config })
+  if (setting === undefined || data === undefined)
+    throw new KeytrailError('history.missing', `${config} names no history`)
+  const lock = lockOf(data, LOCK, LOCK_MS)
+  try {
+    const writer = await historyWriter(setting, data)
+    return await step(writer, await openState(writer.store), { who: operator(), reason }, data)
+  } finally {
+    lock.close()
   }
 }

@@ -69,7 +69,6 @@ const work = async ({ data, history }: WorkerTask, tell: (news: WorkerNews) => v
     if (state.number === 0 || hour === told) return
     told = hour
     const note = await writeCheckpoint(writer, state)
-    await writer.store.put([`checkpoints/${state.tree.size}`, Buffer.from(note)])
     const { number, sha256, tree } = state
     tell({ kind: 'checkpoint', note, state: { number, sha256, tree } })
   }

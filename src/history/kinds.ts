@@ -1,5 +1,5 @@
 /** The kinds of records that history keeps, and the columns that queries ask for. */
-import type { KindName } from './manifest.ts'
+import type { KindName } from '../model/history.ts'
 
 export interface Kind {
   /** First byte of an entry of the tree. */

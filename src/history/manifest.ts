@@ -5,12 +5,11 @@
 import { hash } from 'node:crypto'
 import { z } from 'zod'
 import { KeytrailError } from '../model/error.ts'
+import { kindNames } from '../model/history.ts'
 import { checkpointText, openNote, parseCheckpoint, type Signer, signNote } from './note.ts'
 import type { HistoryStore } from './store.ts'
 
 export const HISTORY_SCHEMA_VERSION = 'keytrail.history.v1'
-export const kindNames = ['feed', 'alerts', 'signals', 'rejections', 'control'] as const
-export type KindName = (typeof kindNames)[number]
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/)
 const path = z.string().regex(/^data\/[a-z]+\/\d{4}-\d\d-\d\d\/\d{9}-[0-9a-f]{16}\.parquet$/)

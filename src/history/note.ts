@@ -13,6 +13,7 @@ import {
 } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { KeytrailError, messageOf } from '../model/error.ts'
+import type { Checkpoint } from '../model/history.ts'
 
 /** Whoever holds the private key: a file, or a key service of a cloud that signs Ed25519. */
 export interface Signer {
@@ -116,15 +117,6 @@ export const openNote = (note: string, keys: readonly VerifierKey[]): Note | und
   return { text, signers, forged }
 }
 
-export interface Checkpoint {
-  readonly origin: string
-  readonly size: number
-  /** Hexadecimal. */
-  readonly root: string
-  /** The newest manifest, so that the signature covers their chain. */
-  readonly manifest: { readonly number: number; readonly sha256: string }
-}
-
 export const checkpointText = ({ origin, size, root, manifest }: Checkpoint): string =>
   `${origin}\n${size}\n${Buffer.from(root, 'hex').toString('base64')}\nmanifest ${manifest.number} ${manifest.sha256}\n`
 
@@ -146,5 +138,12 @@ export const parseCheckpoint = (text: string): Checkpoint | undefined => {
 }
 
 /** What both keys sign when one takes the place of the other, from the next checkpoint on. */
-export const rotationText = (origin: string, from: string, to: string, size: number): string =>
-  `keytrail.history.rotation.v1\n${origin}\n${from}\n${to}\n${size}\n`
+export const rotationText = (from: string, to: string, size: number): string =>
+  `keytrail.history.rotation.v1\n${from}\n${to}\n${size}\n`
+
+/** @returns the verifier keys, and the size of the tree up to which the old one signs; nothing when it is none */
+export const parseRotation = (text: string): { from: string; to: string; size: number } | undefined => {
+  const [, from = '', to = '', size] =
+    /^keytrail\.history\.rotation\.v1\n(\S+)\n(\S+)\n(0|[1-9]\d{0,14})\n$/.exec(text) ?? []
+  return size === undefined ? undefined : { from, to, size: Number(size) }
+}

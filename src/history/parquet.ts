@@ -1,9 +1,11 @@
 /** Records in DuckDB and in Parquet files. Runs in a process of its own: memory, threads and files are bounded. */
 import { mkdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
+import { DuckDBBlobValue, type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
+import { messageOf } from '../model/error.ts'
+import type { KindName } from '../model/history.ts'
 import { kinds } from './kinds.ts'
-import type { HistoryFile, KindName } from './manifest.ts'
+import type { HistoryFile } from './manifest.ts'
 
 /** One record as history keeps it. */
 export interface HistoryRecord {
@@ -153,4 +155,44 @@ export const mergeFiles = async (
     `COPY (SELECT * FROM read_parquet(${list(inputs)}, union_by_name = true) ORDER BY ${kinds[kind].order}) TO ${text(path)} ${PARQUET}`,
   )
   return { kind, day, ...(await measure(duck, kind, path)) }
+}
+
+/** Row groups are read apart: what is damaged hides no more than its own. */
+const GROUP_ROWS = 20_480
+
+/** Hands over the records of a file in chunks. @throws when a chunk cannot be read and `onDamage` is not given */
+export const readRecords = async (
+  duck: Duck,
+  path: string,
+  { kind, rows }: Pick<HistoryFile, 'kind' | 'rows'>,
+  take: (record: Omit<HistoryRecord, 'time'>) => void,
+  onDamage?: (why: string) => void,
+): Promise<void> => {
+  const raw = kind === 'feed' ? 'raw' : 'NULL::BLOB'
+  const columns = `leaf, seq, item, kept, ${raw} AS raw, body`
+  for (let from = 0; from < rows; from += GROUP_ROWS)
+    try {
+      const result = await duck.connection.stream(
+        `SELECT ${columns} FROM read_parquet(${text(path)}, file_row_number = true)
+         WHERE file_row_number >= ${from} AND file_row_number < ${from + GROUP_ROWS}`,
+      )
+      for (
+        let chunk = await result.fetchChunk();
+        chunk && chunk.rowCount > 0;
+        chunk = await result.fetchChunk()
+      )
+        for (const [leaf, seq, item, kept, bytes, body] of chunk.getRows())
+          take({
+            kind,
+            leaf: Number(leaf),
+            seq: Number(seq),
+            item: Number(item),
+            kept: Number(kept),
+            raw: bytes instanceof DuckDBBlobValue ? bytes.bytes : undefined,
+            body: String(body),
+          })
+    } catch (cause) {
+      if (onDamage === undefined) throw cause
+      onDamage(messageOf(cause))
+    }
 }

@@ -6,6 +6,7 @@ import { hash } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { KeytrailError } from '../model/error.ts'
+import type { KindName } from '../model/history.ts'
 import type { Block } from '../pipeline/ports.ts'
 import { kinds } from './kinds.ts'
 import {
@@ -13,7 +14,6 @@ import {
   type HistoryCursor,
   type HistoryFile,
   type HistoryState,
-  type KindName,
   type Writer,
 } from './manifest.ts'
 import { type Duck, type HistoryRecord, loadRecords, mergeFiles, writeFile } from './parquet.ts'
