@@ -340,6 +340,37 @@ changing('rotate', 'sign with another key from now on; the old and the new one v
     exitCode = await rotate(options)
   })
 
+ofHistory(
+  program
+    .command('replay')
+    .description(
+      'judge a window of history again: what was sent then, or with all that is known now and how it differs',
+    ),
+)
+  .option('--from <time>', 'a time, or a span such as 24h or 7d (default: where history begins)')
+  .option('--to <time>', 'until then (default: where history ends)')
+  .addOption(
+    new Option('--as-seen', 'as it came and with the detectors of then: the alerts that were sent').default(
+      false,
+    ),
+  )
+  .addOption(
+    new Option(
+      '--corrected',
+      'in the order of what happened, late events in place, with what is known now; the default',
+    ).conflicts('asSeen'),
+  )
+  .option('--detectors <dir>', 'try these detectors instead of those in force (repeatable)', collect, [])
+  .option('--alerts <file>', 'write the alerts, one JSON object a line')
+  .option('--to-sink <name>', 'send the alerts to this sink, too, marked with replay_run_id')
+  .option('--workers <n>', 'threads that unpack and sort (default: one per core)', wholeNumber)
+  .option(...asJson)
+  .option('--quiet', 'no progress', false)
+  .action(async (options) => {
+    const { replay } = await import('./commands/replay.ts')
+    exitCode = await replay(options, abort.signal)
+  })
+
 program
   .command('explain')
   .description('tell one alert in full: what, evidence, what to decide, what the detector cannot see')

@@ -1,7 +1,7 @@
 /** `keytrail run`: the service. Reads its sources, judges, keeps a journal, and forwards to its sinks. */
 import { setFlagsFromString } from 'node:v8'
 import { loadConfig } from '../config/config.ts'
-import { loadDetectors } from '../config/detectors.ts'
+import { chosenDetectors } from '../config/detectors.ts'
 import { type Learned, learn } from '../config/knowledge.ts'
 import { packageVersion } from '../config/paths.ts'
 import { readSecret, Secret } from '../config/secrets.ts'
@@ -34,7 +34,7 @@ export interface RunOptions {
  * The nursery stays as large as the start made it (32 MiB): a batch outlives a larger one, too, which gains no time and
  * costs 200 MB (bench/README.md). V8 asks for this factor each time it would grow it; should it not, memory is what it was.
  */
-const SMALL_NURSERY = '--semi-space-growth-factor=1'
+export const SMALL_NURSERY = '--semi-space-growth-factor=1'
 
 /** A graceful stop takes no longer than this (architecture.md section 8). */
 const STOP_MS = 10_000
@@ -69,17 +69,6 @@ const detectorsControl = ({ detectors, ...recorded }: ReturnType<typeof chosenDe
       ...recorded,
     } satisfies RecordedDetectors),
   }
-}
-
-const chosenDetectors = ({ detectors: { folders, default: withOwn, disable } }: Config) => {
-  const { detectors, problems, files } = loadDetectors(folders, withOwn)
-  const [problem] = problems
-  if (problem !== undefined)
-    throw new KeytrailError(
-      'detectors.invalid',
-      `${problem.path}:${problem.line}:${problem.column}: ${problem.message}`,
-    )
-  return { detectors: detectors.filter(({ facts }) => !disable.includes(facts.id)), files, disable }
 }
 
 const knowledgeControl = ({ files }: Learned): Control => ({

@@ -34,10 +34,10 @@ export interface Duck {
 }
 
 /** @param scratch for what does not fit into memory */
-export const openDuck = async (scratch: string, threads = 2): Promise<Duck> => {
+export const openDuck = async (scratch: string, threads = 2, memory = MEMORY): Promise<Duck> => {
   mkdirSync(scratch, { recursive: true })
   const instance = await DuckDBInstance.create(':memory:', {
-    memory_limit: MEMORY,
+    memory_limit: memory,
     threads: String(threads),
     temp_directory: join(scratch, 'spill'),
     autoinstall_known_extensions: 'false',

@@ -32,7 +32,7 @@ const LATENESS_MS: Readonly<Record<string, number>> = {
   azure: 15 * MINUTE_MS,
   gcp: 5 * MINUTE_MS,
 }
-const MAX_LATENESS_MS = 15 * MINUTE_MS
+export const MAX_LATENESS_MS = 15 * MINUTE_MS
 const MIN_LATENESS_MS = 5 * MINUTE_MS
 /** A record from the future moves the watermark no further than this beyond its receipt. */
 const CLOCK_TOLERANCE_MS = 5 * MINUTE_MS
