@@ -12,8 +12,8 @@ import type { HistoryState } from './manifest.ts'
 import { list, openDuck } from './parquet.ts'
 import { fileSha256, type HistoryStore } from './store.ts'
 
-/** Events that are sorted together: DuckDB holds them unpacked. */
-const WINDOW_EVENTS = 40_000
+/** Events that are put in order together, in memory. */
+const WINDOW_EVENTS = 12_000
 
 export interface PastRecord {
   readonly seq: number
@@ -86,7 +86,7 @@ export const openPast = async (
       )
     paths[kind].push(local)
   }
-  const duck = await openDuck(scratch, threads, '256MB')
+  const duck = await openDuck(scratch, threads, `${100 + 100 * threads}MB`)
   const { connection } = duck
   const from = (kind: KindName, chosen = paths[kind]) =>
     chosen.length === 0
@@ -146,38 +146,37 @@ export const openPast = async (
         `SELECT seq::DOUBLE, body FROM ${from(kind)} ${range} ORDER BY seq, leaf`,
       ))
         sent.set(Number(seq), [...(sent.get(Number(seq)) ?? []), String(body)])
-    const acts = [...control.keys()]
-    const commit = (seq: number, at: number, items: PastCommit['items']): PastCommit => ({
-      seq,
-      at,
-      items,
-      control: (control.get(seq) ?? []).map(([, kind, body]) => ({ kind: String(kind), body: String(body) })),
-      sent: sent.get(seq) ?? [],
-    })
     const chosen = spans.filter(({ low, high }) => high > after && low <= last).map(({ path }) => path)
-    let now = 0
-    let at = 0
-    let items: { raw: Buffer; event: string }[] = []
-    const rows = rowsOf(
-      connection,
-      `SELECT seq::DOUBLE, kept::DOUBLE, body${raw ? ', raw' : ''} FROM ${from('feed', chosen)} ${range} ORDER BY seq, item`,
-    )
+    const events = new Map<number, { item: number; kept: number; raw: Buffer; event: string }[]>()
     if (chosen.length > 0)
-      for await (const [seq, kept, body, bytes] of rows) {
-        if (seq !== now) {
-          if (now > 0) yield commit(now, at, items)
-          while (acts[0] !== undefined && acts[0] <= Number(seq)) {
-            const act = acts.shift() ?? 0
-            if (act > now && act < Number(seq)) yield commit(act, 0, [])
-          }
-          now = Number(seq)
-          at = Number(kept)
-          items = []
+      for await (const [seq, item, kept, body, bytes] of rowsOf(
+        connection,
+        `SELECT seq::DOUBLE, item, kept::DOUBLE, body${raw ? ', raw' : ''} FROM ${from('feed', chosen)} ${range}`,
+      )) {
+        const one = {
+          item: Number(item),
+          kept: Number(kept),
+          raw: raw ? bytesOf(bytes) : NO_BYTES,
+          event: String(body),
         }
-        items.push({ raw: raw ? bytesOf(bytes) : NO_BYTES, event: String(body) })
+        const known = events.get(Number(seq))
+        if (known === undefined) events.set(Number(seq), [one])
+        else known.push(one)
       }
-    if (now > 0) yield commit(now, at, items)
-    for (const act of acts) if (act > now) yield commit(act, 0, [])
+    for (const seq of [...new Set([...events.keys(), ...control.keys()])].sort((a, b) => a - b)) {
+      const items = (events.get(seq) ?? []).sort((a, b) => a.item - b.item)
+      yield {
+        seq,
+        at: items[0]?.kept ?? 0,
+        items,
+        control: (control.get(seq) ?? []).map(([, kind, body]) => ({
+          kind: String(kind),
+          body: String(body),
+        })),
+        sent: sent.get(seq) ?? [],
+      }
+      events.delete(seq)
+    }
   }
 
   return {

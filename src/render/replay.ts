@@ -1,6 +1,6 @@
 /** The report of a replay as text. */
 import { type AlertChange, type LateEvent, type Measures, type ReplayReport, whys } from '../model/replay.ts'
-import { printable } from '../normalize/text.ts'
+import { visible } from './escape.ts'
 
 const count = (value: number) => value.toLocaleString('en')
 
@@ -61,5 +61,5 @@ export const renderReplay = (report: ReplayReport, limit = 100): string => {
     lines.push(
       `  to sink    ${sink.name}: ${count(sink.delivered)} delivered, ${count(sink.refused)} refused`,
     )
-  return `${lines.map(printable).join('\n')}\n`
+  return `${lines.map(visible).join('\n')}\n`
 }
