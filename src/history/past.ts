@@ -12,8 +12,8 @@ import type { HistoryState } from './manifest.ts'
 import { list, openDuck } from './parquet.ts'
 import { fileSha256, type HistoryStore } from './store.ts'
 
-/** Events that are put in order together, in memory. */
-const WINDOW_EVENTS = 12_000
+/** Events that are put in order together, in memory; as many more are fetched meanwhile. */
+const WINDOW_EVENTS = 8000
 
 export interface PastRecord {
   readonly seq: number
@@ -62,6 +62,25 @@ async function* rowsOf(connection: DuckDBConnection, sql: string): AsyncGenerato
     coming = result.fetchChunk()
     coming.catch(() => {}) // whoever takes it has the failure
     yield* chunk.getRows()
+  }
+}
+
+/** Becomes text only when it is judged: a window of texts would be copied by every collection of garbage. */
+class PastItem {
+  readonly item: number
+  readonly kept: number
+  readonly raw: Buffer
+  readonly #body: Buffer
+
+  constructor(item: number, kept: number, raw: Buffer, body: Buffer) {
+    this.item = item
+    this.kept = kept
+    this.raw = raw
+    this.#body = body
+  }
+
+  get event(): string {
+    return this.#body.toString('utf8')
   }
 }
 
@@ -135,7 +154,7 @@ export const openPast = async (
 
   const bySeq = async (sql: string) => Map.groupBy(await all(sql), ([seq]) => Number(seq))
 
-  async function* within(after: number, last: number, raw: boolean): AsyncGenerator<PastCommit> {
+  const within = async (after: number, last: number, raw: boolean): Promise<PastCommit[]> => {
     const range = `WHERE seq > ${after} AND seq <= ${last}`
     const control = await bySeq(
       `${CONTROL} ${from('control')} ${range} ORDER BY seq, json_extract(body, '$.n')::BIGINT`,
@@ -147,36 +166,27 @@ export const openPast = async (
       ))
         sent.set(Number(seq), [...(sent.get(Number(seq)) ?? []), String(body)])
     const chosen = spans.filter(({ low, high }) => high > after && low <= last).map(({ path }) => path)
-    const events = new Map<number, { item: number; kept: number; raw: Buffer; event: string }[]>()
+    const events = new Map<number, PastItem[]>()
     if (chosen.length > 0)
       for await (const [seq, item, kept, body, bytes] of rowsOf(
         connection,
-        `SELECT seq::DOUBLE, item, kept::DOUBLE, body${raw ? ', raw' : ''} FROM ${from('feed', chosen)} ${range}`,
+        `SELECT seq::DOUBLE, item, kept::DOUBLE, encode(body)${raw ? ', raw' : ''} FROM ${from('feed', chosen)} ${range}`,
       )) {
-        const one = {
-          item: Number(item),
-          kept: Number(kept),
-          raw: raw ? bytesOf(bytes) : NO_BYTES,
-          event: String(body),
-        }
+        const one = new PastItem(Number(item), Number(kept), raw ? bytesOf(bytes) : NO_BYTES, bytesOf(body))
         const known = events.get(Number(seq))
         if (known === undefined) events.set(Number(seq), [one])
         else known.push(one)
       }
-    for (const seq of [...new Set([...events.keys(), ...control.keys()])].sort((a, b) => a - b)) {
-      const items = (events.get(seq) ?? []).sort((a, b) => a.item - b.item)
-      yield {
-        seq,
-        at: items[0]?.kept ?? 0,
-        items,
-        control: (control.get(seq) ?? []).map(([, kind, body]) => ({
+    return [...new Set([...events.keys(), ...control.keys()])]
+      .sort((a, b) => a - b)
+      .map((seq) => {
+        const items = (events.get(seq) ?? []).sort((a, b) => a.item - b.item)
+        const acts = (control.get(seq) ?? []).map(([, kind, body]) => ({
           kind: String(kind),
           body: String(body),
-        })),
-        sent: sent.get(seq) ?? [],
-      }
-      events.delete(seq)
-    }
+        }))
+        return { seq, at: items[0]?.kept ?? 0, items, control: acts, sent: sent.get(seq) ?? [] }
+      })
   }
 
   return {
@@ -190,10 +200,17 @@ export const openPast = async (
       )
     ).map(([body]) => String(body)),
     async *commits(raw, last) {
-      let after = 0
-      for (const end of [...(await windows()).filter((one) => one < last), last]) {
-        yield* within(after, end, raw)
-        after = end
+      const ends = [...(await windows()).filter((one) => one < last), last]
+      const load = (at: number) => {
+        const [after = 0, end] = [ends[at - 1], ends[at]]
+        return end === undefined ? undefined : within(after, end, raw)
+      }
+      let coming = load(0)
+      for (let at = 0; coming !== undefined; at++) {
+        const commits: PastCommit[] = await coming
+        coming = load(at + 1) // beside the judging of these
+        coming?.catch(() => {}) // whoever takes it has the failure
+        yield* commits
       }
     },
     async *records() {
