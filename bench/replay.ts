@@ -69,7 +69,10 @@ let sent = ''
 for (let after = 0; ; ) {
   const some = store.alerts(after, 10_000)
   if (some.length === 0) break
-  sent += some.map(({ alert }) => `${JSON.stringify(alert)}\n`).join('')
+  sent += some
+    .filter(({ alert }) => alert.detector.id !== 'history-checkpoint')
+    .map(({ alert }) => `${JSON.stringify(alert)}\n`)
+    .join('')
   after = some.at(-1)?.n ?? after
 }
 store.close()

@@ -371,6 +371,42 @@ ofHistory(
     exitCode = await replay(options, abort.signal)
   })
 
+const asking = (name: string, about: string) =>
+  ofHistory(program.command(name).description(about))
+    .addOption(
+      new Option('--format <name>', 'how the answer is written')
+        .choices(['table', 'csv', 'json', 'parquet'] as const)
+        .default('table' as const),
+    )
+    .option('--out <file>', 'file for --format parquet')
+    .option('--timeout <seconds>', 'an answer takes no longer', wholeNumber, 60)
+const within = <C extends ReturnType<typeof asking>>(command: C) =>
+  command.option('--from <time>', 'a time, or a span such as 24h or 7d').option('--to <time>', 'until then')
+asking('query', 'ask the history in SQL: views events, alerts, signals, rejections, integrity, keys')
+  .argument('<sql>', 'one SELECT')
+  .action(async (sql, options) => {
+    const { query } = await import('./commands/query.ts')
+    exitCode = await query(sql, options)
+  })
+asking('keys', 'every key of the history: made, rotated, used last and by whom, state, protection, owner')
+  .option('--at <time>', 'as it was known then, by the time of the events')
+  .action(async (options) => {
+    const { keys } = await import('./commands/query.ts')
+    exitCode = await keys(options)
+  })
+within(asking('who-used', 'who used a key, for what, how often, first and last'))
+  .argument('<key>', 'id or alias of the key, or the end of its id')
+  .action(async (key, options) => {
+    const { whoUsed } = await import('./commands/query.ts')
+    exitCode = await whoUsed(key, options)
+  })
+within(asking('timeline', 'all events and alerts about a key or a caller, in order'))
+  .argument('<key-or-caller>', 'id or alias of a key, or the id or name of a caller')
+  .action(async (entity, options) => {
+    const { timeline } = await import('./commands/query.ts')
+    exitCode = await timeline(entity, options)
+  })
+
 program
   .command('explain')
   .description('tell one alert in full: what, evidence, what to decide, what the detector cannot see')

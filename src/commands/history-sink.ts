@@ -3,6 +3,8 @@ import { fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { ALERT_SCHEMA_VERSION, type Alert } from '../model/alert.ts'
+import { sha256 } from '../normalize/text.ts'
 import type { Journal } from '../pipeline/ports.ts'
 import { HISTORY } from './history-where.ts'
 import type { WorkerNews, WorkerTask } from './history-worker.ts'
@@ -12,7 +14,7 @@ export interface HistoryRun {
   readonly journal: Journal
   /** Seal what is there when the signal comes, then end. */
   readonly closing: AbortSignal
-  onCheckpoint(news: Extract<WorkerNews, { kind: 'checkpoint' }>): void
+  onCheckpoint(news: CheckpointNews): void
   onNotice(text: string): void
 }
 
@@ -69,5 +71,42 @@ export const writeHistory = async (options: HistoryRun, signal: AbortSignal): Pr
     await journal.trouble(HISTORY, { since, reason: failure.reason, fault: failure.isFault })
     await setTimeout(failure.isFault ? MAX_WAIT_MS : wait, undefined, { signal }).catch(() => {}) // it ends
     if (signal.aborted) return
+  }
+}
+
+type CheckpointNews = Extract<WorkerNews, { kind: 'checkpoint' }>
+
+/**
+ * A checkpoint as the sinks get it: whoever has an older one proves that history was rewritten or set back.
+ * @param at milliseconds since 1970
+ */
+export const checkpointAlert = ({ note, state }: CheckpointNews, at: number): Alert => {
+  const time = new Date(at).toISOString()
+  return {
+    schema_version: ALERT_SCHEMA_VERSION,
+    alert_id: sha256(note).slice(0, 32),
+    revision: 1,
+    kind: 'signal',
+    status: 'new',
+    detector: { id: 'history-checkpoint', version: 1, content_hash: sha256('history-checkpoint 1') },
+    severity: 'info',
+    title: 'Checkpoint of the history',
+    explanation: `${state.tree.size} records are sealed. The checkpoint, for keytrail verify --checkpoint:\n${note}`,
+    entity: {},
+    provider: 'keytrail',
+    account: '',
+    window: { start: time, end: time },
+    time: { first_event: time, last_event: time },
+    observed: state.tree.size,
+    threshold: 0,
+    evidence: { event_ids: [state.sha256], total: 1, sample: [] },
+    labels: { manifest: String(state.number), root: state.tree.root },
+    attack: [],
+    controls: [],
+    triage: [
+      'Nothing is wrong: one comes each hour.',
+      'Keep it where nobody who runs Keytrail can change it.',
+      'Hours without one mean that history is not written: look at keytrail status.',
+    ],
   }
 }

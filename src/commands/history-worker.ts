@@ -3,7 +3,7 @@
  * started it; what it was about to write is written by the next.
  */
 import { setTimeout } from 'node:timers/promises'
-import { catchUp, type HistoryState, openState, writeCheckpoint } from '../history/manifest.ts'
+import { catchUp, checkSigner, type HistoryState, openState, writeCheckpoint } from '../history/manifest.ts'
 import { openDuck } from '../history/parquet.ts'
 import { checkJournal, compact, expire, type Past, seal, sweep } from '../history/seal.ts'
 import { lockOf, Store, unpacked } from '../journal/store.ts'
@@ -46,6 +46,7 @@ const work = async ({ data, history }: WorkerTask, tell: (news: WorkerNews) => v
   const first = lockOf(data, LOCK, LOCK_MS)
   let state = await openState(writer.store)
   checkJournal(state, past)
+  checkSigner(writer, state)
   if (state.number > 0) await writeCheckpoint(writer, state)
   await sweep(writer, state)
   first.close()

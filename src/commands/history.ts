@@ -110,7 +110,12 @@ export const rotate = async (options: WhoAndWhy & { readonly to: string }): Prom
     young = signer.verifierKey
     const said = rotationText(writer.signer.verifierKey, young, state.tree.size)
     const statement = await signNote(said, [writer.signer, signer])
-    const next = await commitStep(writer, state, { what: 'rotate', ...by, rotate: { statement } })
+    const next = await commitStep(writer, state, {
+      what: 'rotate',
+      ...by,
+      rotate: { statement },
+      signer: young,
+    })
     await writeCheckpoint({ ...writer, signer }, next)
     return next
   })

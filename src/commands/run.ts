@@ -19,7 +19,7 @@ import { type RecordNormalizer, recordNormalizer } from '../pipeline/normalize-r
 import type { Commit, Control, Journal, Source } from '../pipeline/ports.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
-import { writeHistory } from './history-sink.ts'
+import { checkpointAlert, writeHistory } from './history-sink.ts'
 import { HISTORY } from './history-where.ts'
 import { sinksOf } from './sinks.ts'
 import { sourceOf } from './sources.ts'
@@ -217,7 +217,11 @@ const serve = async (
           journal,
           closing: stopping.signal,
           onNotice: (text) => log.warn(text),
-          onCheckpoint: () => {},
+          onCheckpoint: (news) =>
+            acts.push(() => {
+              const at = Date.now()
+              return { ...judge.record(at, []), alerts: [checkpointAlert(news, at)] }
+            }),
         },
         ended.signal,
       ).catch((cause) => broken.abort(cause)),

@@ -45,6 +45,8 @@ const manifest = z.strictObject({
   who: z.string().max(256),
   reason: z.string().max(2048),
   journal: digest,
+  /** Verifier key that signs from this step on. */
+  signer: z.string().max(512),
   cursor,
   tree: z.strictObject({ size: count, root: digest }),
   added: z.array(file),
@@ -80,6 +82,7 @@ export interface HistoryState {
   /** Of the newest manifest. */
   readonly sha256: string
   readonly journal: string | undefined
+  readonly signer: string | undefined
   readonly cursor: HistoryCursor
   readonly tree: Manifest['tree']
   readonly files: ReadonlyMap<string, HistoryFile>
@@ -90,6 +93,7 @@ export const NO_HISTORY: HistoryState = {
   number: 0,
   sha256: NO_HASH,
   journal: undefined,
+  signer: undefined,
   cursor: { feed: 0, alerts: 0, rejections: 0, control: 0 },
   tree: { size: 0, root: sha256Hex('') },
   files: new Map(),
@@ -104,8 +108,8 @@ export const stateAfter = (state: HistoryState, one: Manifest, bytes: Uint8Array
   for (const each of one.removed) files.delete(each)
   if (one.hold !== undefined) holds.set(one.hold.name, one.hold)
   if (one.release !== undefined) holds.delete(one.release)
-  const { number, journal, cursor: after, tree } = one
-  return { number, sha256: sha256Hex(bytes), journal, cursor: after, tree, files, holds }
+  const { number, journal, signer, cursor: after, tree } = one
+  return { number, sha256: sha256Hex(bytes), journal, signer, cursor: after, tree, files, holds }
 }
 
 const damaged = (number: number, why: string) =>
@@ -149,7 +153,12 @@ export const openState = async (store: HistoryStore): Promise<HistoryState> => {
 
 /** A step that is made on a history, before it has a number. */
 export type Step = Pick<Manifest, 'what' | 'who' | 'reason'> &
-  Partial<Pick<Manifest, 'cursor' | 'tree' | 'added' | 'removed' | 'hold' | 'release' | 'rotate' | 'journal'>>
+  Partial<
+    Pick<
+      Manifest,
+      'cursor' | 'tree' | 'added' | 'removed' | 'hold' | 'release' | 'rotate' | 'journal' | 'signer'
+    >
+  >
 
 export interface Writer {
   readonly store: HistoryStore
@@ -160,9 +169,16 @@ export interface Writer {
   readonly clock: () => number
 }
 
+/** @throws KeytrailError `history.key` when another key has taken over */
+export const checkSigner = ({ signer: { verifierKey } }: Writer, { signer }: HistoryState): void => {
+  if (signer !== undefined && signer !== verifierKey)
+    throw new KeytrailError('history.key', `this history is signed with ${signer}, not with ${verifierKey}`)
+}
+
 /** Makes a step valid. Everything it names is in the store and durable. @throws KeytrailError `history.busy` */
 export const commitStep = async (writer: Writer, state: HistoryState, step: Step): Promise<HistoryState> => {
   const number = state.number + 1
+  checkSigner(writer, state)
   const { what, who, reason, cursor: after, tree, added, removed, journal, ...more } = step
   const base: Manifest = {
     schema_version: HISTORY_SCHEMA_VERSION,
@@ -174,6 +190,7 @@ export const commitStep = async (writer: Writer, state: HistoryState, step: Step
     who,
     reason,
     journal: journal ?? state.journal ?? NO_HASH,
+    signer: writer.signer.verifierKey,
     cursor: after ?? state.cursor,
     tree: tree ?? state.tree,
     added: added ?? [],

@@ -152,9 +152,11 @@ export const mergeFiles = async (
   path: string,
 ): Promise<Written> => {
   rmSync(path, { force: true })
+  await duck.connection.run('SET threads = 1') // each thread sorts in memory of its own
   await duck.connection.run(
     `COPY (SELECT * FROM read_parquet(${list(inputs)}, union_by_name = true) ORDER BY ${kinds[kind].order}) TO ${text(path)} ${PARQUET}`,
   )
+  await duck.connection.run('RESET threads')
   return { kind, day, ...(await measure(duck, kind, path)) }
 }
 

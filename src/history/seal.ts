@@ -41,7 +41,7 @@ export interface PastRow {
 }
 
 /** Of raw bytes and events in one segment, before compression: DuckDB holds them twice. */
-const SEGMENT_BYTES = 96 * 1024 * 1024
+const SEGMENT_BYTES = 48 * 1024 * 1024
 const SEGMENT_ROWS = 50_000
 
 const ENTRY_BYTES = 85
@@ -190,20 +190,20 @@ export const seal = async (
   return next
 }
 
-/** Files of one day grow together up to this many records. */
-const MERGED_ROWS = 500_000
+/** Files of one day grow together up to this size: sorted, they are ten times as large in memory (bench/history.ts). */
+const MERGED_BYTES = 24 * 1024 * 1024
 
 /** The first files of one kind and day that may become one. */
 const mergeable = (state: HistoryState, before: string): HistoryFile[] | undefined => {
   const groups = Map.groupBy(
-    [...state.files.values()].filter(({ day, rows }) => day < before && rows < MERGED_ROWS / 2),
+    [...state.files.values()].filter(({ day, bytes }) => day < before && bytes < MERGED_BYTES / 2),
     ({ kind, day }) => `${kind} ${day}`,
   )
   for (const group of groups.values()) {
-    let rows = 0
+    let bytes = 0
     const chosen = group.filter((one) => {
-      rows += one.rows
-      return rows <= MERGED_ROWS
+      bytes += one.bytes
+      return bytes <= MERGED_BYTES
     })
     if (chosen.length > 1) return chosen
   }

@@ -37,7 +37,7 @@ export const alert = z
         account: text(128, 'account').optional(),
       })
       .describe('whom and what it is about'),
-    provider: z.enum(providers).describe('cloud'),
+    provider: z.enum([...providers, 'keytrail']).describe('cloud; keytrail where it speaks of itself'),
     account: z
       .string()
       .max(128)

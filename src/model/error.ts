@@ -140,6 +140,17 @@ export const errors = {
     retry: false,
     remedy: 'Name an Ed25519 key (PEM, PKCS 8) with history.key, and allow reading it.',
   },
+  'query.refused': {
+    exitCode: 2,
+    retry: false,
+    remedy:
+      'Ask with one SELECT over events, alerts, signals, rejections, integrity and keys: see docs/history.md.',
+  },
+  'query.late': {
+    exitCode: 1,
+    retry: true,
+    remedy: 'Ask for fewer days or one key, or allow more time with --timeout.',
+  },
   'internal.fault': {
     exitCode: 1,
     retry: false,
