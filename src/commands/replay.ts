@@ -8,7 +8,7 @@ import type { Detector } from '../detect/definition.ts'
 import { rawRules } from '../detect/raw-rules.ts'
 import { ndjsonFile } from '../forward/ndjson.ts'
 import { openState } from '../history/manifest.ts'
-import type { Past } from '../history/past.ts'
+import type { SealedPast } from '../history/past.ts'
 import { type RecordedDetectors, recordedDetectors, rejudge } from '../journal/rejudge.ts'
 import { RUN_BYTES, sorter, temporaryFolder } from '../journal/sorted-runs.ts'
 import { memoryJournal } from '../journal/sqlite.ts'
@@ -51,7 +51,7 @@ const MAX_LATE = 100_000
 const warn = (text: string) => void process.stderr.write(`keytrail: ${printable(text)}\n`)
 
 interface Replay {
-  readonly past: Past
+  readonly past: SealedPast
   readonly meter: Progress
   readonly signal: AbortSignal
   readonly from: string
@@ -294,7 +294,7 @@ export const replay = async (options: ReplayOptions, signal: AbortSignal): Promi
   const meter = progress(process.stderr, options.quiet)
   const { openPast } = await import('../history/past.ts')
   const temporary = temporaryFolder()
-  let past: Past | undefined
+  let past: SealedPast | undefined
   try {
     past = await openPast(
       store,

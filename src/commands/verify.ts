@@ -18,7 +18,7 @@ export interface VerifyOptions {
   readonly quiet: boolean
 }
 
-const keysIn = (paths: readonly string[]): KeyRing => {
+export const keysIn = (paths: readonly string[]): KeyRing => {
   const parsed = paths.map((path) => {
     try {
       return publicKeys(JSON.parse(readFileSync(path, 'utf8')), path)

@@ -9,7 +9,7 @@ import type { LateEvent } from '../model/replay.ts'
 import { type Heartbeat, MAX_LATENESS_MS } from '../pipeline/judging.ts'
 import type { PastCommit } from '../pipeline/ports.ts'
 import type { HistoryState } from './manifest.ts'
-import { list, openDuck } from './parquet.ts'
+import { type Duck, list, openDuck } from './parquet.ts'
 import { fileSha256, type HistoryStore } from './store.ts'
 
 /** Events that are put in order together, in memory; as many more are fetched meanwhile. */
@@ -26,7 +26,7 @@ export interface PastRecord {
   readonly raw: Buffer
 }
 
-export interface Past {
+export interface SealedPast {
   /** Records in it, and those that no journal had. */
   readonly events: number
   readonly imported: number
@@ -92,7 +92,7 @@ export const openPast = async (
   state: HistoryState,
   scratch: string,
   threads: number,
-): Promise<Past> => {
+): Promise<SealedPast> => {
   const paths: Record<KindName, string[]> = { feed: [], alerts: [], signals: [], rejections: [], control: [] }
   for (const { path, kind, sha256 } of state.files.values()) {
     if (kind === 'rejections') continue
@@ -267,3 +267,19 @@ export const openPast = async (
 }
 
 const NO_BYTES = Buffer.alloc(0)
+
+/** SHA-256 of the bytes of the provider, by event id, of one day; the same id twice is a record that borrowed it. */
+export const digestsOf = async (
+  { connection }: Duck,
+  store: HistoryStore,
+  state: HistoryState,
+  day: string,
+): Promise<Map<string, string>> => {
+  const files = [...state.files.values()].filter((one) => one.kind === 'feed' && one.day === day)
+  if (files.length === 0) return new Map()
+  const paths = await Promise.all(files.map(({ path }) => store.local(path)))
+  const found = await connection.runAndReadAll(
+    `SELECT replace(event_id::VARCHAR, '-', ''), sha256(raw) FROM read_parquet(${list(paths)}, union_by_name = true)`,
+  )
+  return new Map(found.getRows().map(([id, digest]) => [String(id), String(digest)]))
+}

@@ -10,7 +10,7 @@ import { openState } from '../../src/history/manifest.ts'
 import { openPast } from '../../src/history/past.ts'
 import { folderStore } from '../../src/history/store.ts'
 import type { ReplayReport } from '../../src/model/replay.ts'
-import { type CloudTrailRecord, delivery, record } from '../support/cloudtrail.ts'
+import { called as calledAt, delivery } from '../support/cloudtrail.ts'
 import { random } from '../support/kills.ts'
 import { root } from '../support/scan.ts'
 import { service } from '../support/service.ts'
@@ -35,15 +35,8 @@ level: low
 keytrail: { version: 1, explanation: "{actor.principal} decrypted {observed} times" }
 `
 
-const called = (user: string, time: number): CloudTrailRecord =>
-  record({
-    userIdentity: {
-      type: 'IAMUser',
-      arn: `arn:aws:iam::123456789012:user/${user}`,
-      accountId: '123456789012',
-    },
-    eventTime: new Date(time).toISOString().replace('.000Z', 'Z'),
-  })
+const called = (user: string, time: number) =>
+  calledAt(user, new Date(time).toISOString().replace('.000Z', 'Z'))
 
 /** A folder of logs, and a service on it that keeps history. */
 const setUp = (name: string) => {
