@@ -27,6 +27,7 @@ import { recordNormalizer } from '../pipeline/normalize-record.ts'
 import { merge, orderOf } from '../pipeline/order.ts'
 import { renderReplay } from '../render/replay.ts'
 import { type Progress, progress } from '../telemetry/progress.ts'
+import { summaryOf } from './backtest.ts'
 import { findHistory, type WhichHistory } from './history-where.ts'
 import { SMALL_NURSERY } from './run.ts'
 import { sinksOf } from './sinks.ts'
@@ -97,7 +98,7 @@ const corrected = async (
   { past, meter, signal, belongs, tell }: Replay,
   { config, detectors, only }: Today,
   folder: () => string,
-): Promise<{ events: number; alerts: number; difference: ReplayDifference }> => {
+): Promise<Pick<ReplayReport, 'events' | 'alerts' | 'tried'> & { difference: ReplayDifference }> => {
   const learned = learn(config)
   const settings = { ...config, ingest_path: learned.ingest_path, rules: rawRules(detectors) }
   const normalize = recordNormalizer(settings, undefined, learned.known, learned.locate)
@@ -188,7 +189,15 @@ const corrected = async (
     decided: past.decided,
     belongs: ({ time }) => belongs(time),
   })
-  return { events: judging.tally.kept, alerts: told, difference }
+  const chosen = now.flatMap(({ entity, measures: { time, severity } }) =>
+    belongs(time) ? [{ entity, time, severity }] : [],
+  )
+  return {
+    events: judging.tally.kept,
+    alerts: told,
+    ...(only && { tried: summaryOf(chosen) }),
+    difference,
+  }
 }
 
 /** Sends alerts to a sink of the configuration, as `run` does. */
@@ -263,13 +272,14 @@ export const replay = async (options: ReplayOptions, signal: AbortSignal): Promi
       'usage.option',
       '--as-seen judges with the detectors of then: leave --detectors out',
     )
-  const now = Date.now()
-  const [first, last] = [options.from ?? '1970-01-01T00:00:00Z', options.to ?? '9999-12-31T23:59:59Z'].map(
-    (text) => new Date(momentOf(text, now)).toISOString(),
-  )
-  const [from = '', to = ''] = [first, last]
-  if (from > to) throw new KeytrailError('usage.option', '--from is later than --to')
   const { store, found: config } = await findHistory(options)
+  const state = await openState(store)
+  const times = [...state.files.values()].flatMap(({ kind, time }) => (kind === 'control' ? [] : time)).sort()
+  const now = Date.now()
+  const moment = (text: string | undefined, otherwise = new Date(now).toISOString()) =>
+    new Date(text === undefined ? Date.parse(otherwise) : momentOf(text, now)).toISOString()
+  const [from, to] = [moment(options.from, times[0]), moment(options.to, times.at(-1))]
+  if (from > to) throw new KeytrailError('usage.option', '--from is later than --to')
   const sink = options.toSink === undefined ? undefined : sender(config, options.toSink)
   const today = (): Today => {
     const base = config ?? defaultConfig
@@ -288,7 +298,6 @@ export const replay = async (options: ReplayOptions, signal: AbortSignal): Promi
   }
   const mode = options.asSeen ? 'as_seen' : 'corrected'
   const judged = options.asSeen ? undefined : today()
-  const state = await openState(store)
   const hashes = judged?.detectors.map(({ facts }) => facts.content_hash)
   const id = `replay-${sha256(JSON.stringify([mode, from, to, state.tree.root, hashes])).slice(0, 16)}`
   const meter = progress(process.stderr, options.quiet)

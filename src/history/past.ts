@@ -237,11 +237,12 @@ export const openPast = async (
         yield String(body)
     },
     async lastOf(begin, end) {
-      const range = `time >= '${begin}'::TIMESTAMP AND time <= '${end}'::TIMESTAMP`
+      const [begins, ends] = [`time >= '${begin}'::TIMESTAMP`, `'${end}'::TIMESTAMP`]
+      const touching = (kind: KindName) =>
+        `SELECT seq FROM ${from(kind)} WHERE ${begins} AND json_extract_string(body, '$.time.first_event')::TIMESTAMP <= ${ends}`
       const [[seq] = []] = await all(
-        `SELECT max(seq)::DOUBLE FROM (SELECT seq FROM ${from('feed')} WHERE ${range}
-         UNION ALL SELECT seq FROM ${from('alerts')} WHERE ${range} OR json_extract_string(body, '$.time.first_event') BETWEEN '${begin}' AND '${end}'
-         UNION ALL SELECT seq FROM ${from('signals')} WHERE ${range} OR json_extract_string(body, '$.time.first_event') BETWEEN '${begin}' AND '${end}')`,
+        `SELECT max(seq)::DOUBLE FROM (SELECT seq FROM ${from('feed')} WHERE ${begins} AND time <= ${ends}
+         UNION ALL ${touching('alerts')} UNION ALL ${touching('signals')})`,
       )
       return Number(seq ?? 0)
     },

@@ -8,6 +8,7 @@ import type { KeyEvent } from '../model/event.ts'
 import { parse } from '../normalize/json.ts'
 import { type Disabled, type Entry, type Heartbeat, judging } from '../pipeline/judging.ts'
 import type { PastCommit } from '../pipeline/ports.ts'
+import { CachedState } from '../pipeline/state-cache.ts'
 import { Store, unpacked } from './store.ts'
 
 /** The body of a `detectors` record. */
@@ -17,6 +18,10 @@ export interface RecordedDetectors {
   readonly files: readonly DetectorFile[]
   readonly disable: readonly string[]
 }
+
+/** State beside the store, which is in this thread: less of it than `run` needs is as fast. */
+const MAX_VALUES = 75_000
+const MAX_ENTRIES = 150_000
 
 /** A commit whose alerts come out otherwise. */
 export interface Difference {
@@ -67,6 +72,7 @@ export const rejudge = async (
     },
     [],
     () => {},
+    new CachedState(MAX_VALUES, MAX_ENTRIES),
   )
   const differences: Difference[] = []
   const found = { commits: 0, events: 0, alerts: 0 }

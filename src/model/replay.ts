@@ -65,5 +65,12 @@ export interface ReplayReport {
   /** As seen: commits whose alerts come out otherwise than they were sent. */
   readonly differing?: readonly number[]
   readonly difference?: ReplayDifference
+  /** Of detectors that were tried: how often they would have told, and about whom. */
+  readonly tried?: {
+    readonly alerts: number
+    readonly by_day: Readonly<Record<string, number>>
+    readonly by_severity: Readonly<Record<string, number>>
+    readonly top: readonly { readonly entity: string; readonly alerts: number }[]
+  }
   readonly sink?: { readonly name: string; readonly delivered: number; readonly refused: number }
 }

@@ -92,14 +92,14 @@ export const compare = (all: Compared): ReplayDifference => {
   }
 
   const reasonOf = (was: Brief | undefined, is: Brief | undefined): { why: Why; events: LateEvent[] } => {
-    const known = new Set(was?.evidence)
-    const news = (is?.evidence ?? []).flatMap((id) => (known.has(id) ? [] : (lateById.get(id) ?? [])))
-    if (news.length > 0) return { why: 'late_event', events: news.slice(0, MAX_EVENTS) }
     const other =
       was === undefined
         ? is !== undefined && !inForce.has(`${is.detector}@${is.version}`)
         : detectors.get(was.detector) !== was.content
     if (other) return { why: 'detector', events: [] }
+    const known = new Set(was?.evidence)
+    const news = (is?.evidence ?? []).flatMap((id) => (known.has(id) ? [] : (lateById.get(id) ?? [])))
+    if (news.length > 0) return { why: 'late_event', events: news.slice(0, MAX_EVENTS) }
     const one = (is ?? was) as Brief // one of both is there
     const both = was !== undefined && is !== undefined
     const events = near(

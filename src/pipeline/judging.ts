@@ -124,8 +124,8 @@ export const judging = (
   journal: Pick<Journal, 'load' | 'due' | 'unmerged'>,
   detectors: readonly Detector[],
   onNotice: (text: string) => void,
+  state = new CachedState(),
 ): Judging => {
-  const state = new CachedState()
   const signIns = sessions(state)
   const faults = new Map<string, number>()
   const disabled = new Set<string>()

@@ -25,7 +25,7 @@ const changeLines = ({ what, alert_id, detector, title, entity, sent, now, why, 
 ]
 
 export const renderReplay = (report: ReplayReport, limit = 100): string => {
-  const { mode, history, difference, differing, sink } = report
+  const { mode, history, difference, differing, tried, sink } = report
   const lines = [
     `Replay ${report.replay_run_id}, ${mode === 'as_seen' ? 'as seen' : 'corrected'}: ${report.from} to ${report.to}`,
     `  history    ${history.address}: ${count(history.records)} records, root ${history.root.slice(0, 16)}`,
@@ -41,6 +41,11 @@ export const renderReplay = (report: ReplayReport, limit = 100): string => {
         ? `  as sent    ${count(report.alerts)} alert revisions, byte for byte`
         : `  DIFFERS    alerts of ${count(differing.length)} commits are not those that were sent, the first is commit ${differing[0]}`,
     )
+  if (tried !== undefined) {
+    const days = Object.entries(tried.by_day).map(([day, alerts]) => `${day} ${alerts}`)
+    lines.push(`  tried      ${count(tried.alerts)} alerts${days.length > 0 ? `: ${days.join(', ')}` : ''}`)
+    for (const { entity, alerts } of tried.top) lines.push(`             ${count(alerts)} about ${entity}`)
+  }
   if (difference !== undefined) {
     const { changes, same, recounted, open, apart } = difference
     const many = (what: AlertChange['what']) => changes.filter((one) => one.what === what).length
