@@ -65,6 +65,7 @@ try {
     return now
   })
   const cpu = process.cpuUsage(idle)
+  const peak = process.resourceUsage().maxRSS
   const feed = [...state.files.values()].filter(({ kind }) => kind === 'feed')
   const rows = feed.reduce((sum, one) => sum + one.rows, 0)
   if (rows !== records) throw new Error(`${rows} of ${records} records are in history`)
@@ -103,7 +104,8 @@ try {
     ).length,
     'verify, records a second': Math.round(report.records / verifying),
     'look-up of a key, seconds': Math.round(asking * 1000) / 1000,
-    'peak memory, MB': Math.round(process.resourceUsage().maxRSS / 1024),
+    'peak memory of sealing, MB': Math.round(peak / 1024),
+    'peak memory of all, MB': Math.round(process.resourceUsage().maxRSS / 1024),
   }
   console.log(JSON.stringify(result, null, 2))
   duck.close()

@@ -1,4 +1,4 @@
-/** One source without judge and journal: what it hands over is counted and dropped. Arguments: configuration, records. */
+/** One source without judge and journal: what it hands over is counted, acknowledged and dropped. Arguments: configuration, records. */
 import { sourceOf } from '../src/commands/sources.ts'
 import { loadConfig } from '../src/config/config.ts'
 import { measured } from './usage.ts'
@@ -17,6 +17,7 @@ await source.read(
     began ??= performance.now()
     last = performance.now()
     bytes += piece.bytes.length
+    await piece.settle?.()
   },
   new AbortController().signal,
   async () => undefined,

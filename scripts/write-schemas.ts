@@ -1,9 +1,10 @@
 /**
- * Writes schemas/*.schema.json and docs/fields.md from the zod schemas in src/model.
+ * Writes schemas/*.schema.json and docs/fields.md from the zod schemas in src/model, docs/mapping.md from src/render, and the
+ * pages of write-docs.ts.
  * With --check it writes nothing and fails when a file differs: the guard against drift.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { ALERT_SCHEMA_VERSION, alert } from '../src/model/alert.ts'
 import { config } from '../src/model/config.ts'
@@ -12,6 +13,8 @@ import { EVENT_SCHEMA_VERSION, keyEvent } from '../src/model/event.ts'
 import { knowledge } from '../src/model/knowledge.ts'
 import { operations } from '../src/model/operations.ts'
 import { REJECTION_SCHEMA_VERSION, rejection } from '../src/model/outcome.ts'
+import { mappingPage } from './mapping.ts'
+import { cell, generated, pages, type Schema, typeOf } from './write-docs.ts'
 
 const root = join(import.meta.dirname, '..')
 
@@ -27,18 +30,6 @@ const published = {
   'keytrail.cases': casesDocument,
 } as const
 
-interface Schema {
-  readonly type?: string
-  readonly description?: string
-  readonly enum?: readonly string[]
-  readonly const?: string
-  readonly required?: readonly string[]
-  readonly properties?: Readonly<Record<string, Schema>>
-  readonly additionalProperties?: Schema | false
-  readonly items?: Schema
-  readonly maxLength?: number
-}
-
 const jsonSchema = (name: string): Schema => {
   const schema = z.toJSONSchema(published[name as keyof typeof published], {
     target: 'draft-2020-12',
@@ -51,17 +42,6 @@ const jsonSchema = (name: string): Schema => {
     ...schema,
   } as Schema // the parts read below
 }
-
-const typeOf = (schema: Schema): string => {
-  if (schema.const !== undefined) return `"${schema.const}"`
-  if (schema.enum !== undefined) return 'one of'
-  if (schema.type === 'array')
-    return `list of ${schema.items?.enum !== undefined ? 'values' : typeOf(schema.items ?? {})}`
-  if (schema.type === 'object') return schema.properties === undefined ? 'map of texts' : 'object'
-  return `${schema.type === 'string' ? 'text' : (schema.type ?? 'value')}${schema.maxLength === undefined ? '' : ` ≤ ${schema.maxLength}`}`
-}
-
-const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('\n', ' ')
 
 const rows = (schema: Schema, path: string): string[] =>
   Object.entries(schema.properties ?? {}).flatMap(([name, one]) => {
@@ -105,6 +85,11 @@ const files = new Map<string, string>([
     `${JSON.stringify(jsonSchema(name), null, 2)}\n`,
   ]),
   [join('docs', 'fields.md'), fieldPage()],
+  [
+    join('docs', 'mapping.md'),
+    mappingPage(jsonSchema(EVENT_SCHEMA_VERSION), jsonSchema(ALERT_SCHEMA_VERSION)),
+  ],
+  ...(await pages(jsonSchema('keytrail.config'))),
 ])
 
 const check = process.argv.includes('--check')
@@ -114,7 +99,17 @@ for (const [path, text] of files) {
   if (check) {
     if (existsSync(full) && readFileSync(full, 'utf8') === text) continue
     drifted++
-    console.error(`${path} differs from src/model; run: npm run schemas`)
-  } else writeFileSync(full, text)
+    console.error(`${path} differs from what it is made of; run: npm run schemas`)
+  } else {
+    mkdirSync(dirname(full), { recursive: true })
+    writeFileSync(full, text)
+  }
 }
+for (const folder of generated.map((name) => join('docs', name)))
+  for (const name of readdirSync(join(root, folder)))
+    if (!files.has(join(folder, name))) {
+      if (!check) rmSync(join(root, folder, name))
+      else console.error(`${join(folder, name)} is of something that is no more; run: npm run schemas`)
+      drifted += Number(check)
+    }
 if (drifted > 0) process.exit(1)

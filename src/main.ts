@@ -22,7 +22,7 @@ const pointInTime = (text: string): number => {
   return at
 }
 
-const program = new Command('keytrail')
+export const program = new Command('keytrail')
   .description(
     'Reads what clouds log about cryptographic keys, normalizes it, and explains what looks like an attack.',
   )
@@ -273,6 +273,21 @@ program
     process.stdout.write(`${JSON.stringify(sentinelTemplate(), null, 2)}\n`)
   })
 
+which(program, 'reload', 'have the running service load its configuration again, and say what became of it')
+  .option(...asJson)
+  .action(async (options) => {
+    const { reload } = await import('./commands/reload.ts')
+    exitCode = await reload(options, abort.signal)
+  })
+
+which(program, 'backup', 'copy the data directory, also while it is written')
+  .argument('<dir>', 'new directory for the copy')
+  .option(...asJson)
+  .action(async (to, options) => {
+    const { backup } = await import('./commands/backup.ts')
+    exitCode = await backup(to, options)
+  })
+
 const journal = program.command('journal').description('look into the journal of run')
 which(journal, 'info', 'what it holds')
   .option(...asJson)
@@ -321,7 +336,10 @@ ofHistory(
     .description('print records as JSON lines, raw bytes included, for the offline verifiers'),
 )
   .addOption(new Option('--kind <kind>', 'only this kind').choices(kindNames))
-  .option('--from <time>', 'a time, or a span such as 24h or 7d')
+  .option(
+    '--from <time>',
+    'a time, or a span such as 24h or 7d: whole files that reach into the window are printed',
+  )
   .option('--to <time>', 'until then')
   .action(async (options) => {
     const { exportRecords } = await import('./commands/history.ts')
@@ -536,6 +554,8 @@ verify
     collect,
     [],
   )
+  .option('--role <arn>', 'role to assume for the bucket and the keys, such as one of another account')
+  .option('--external-id <id>', 'external id that the trust policy of the role asks for')
   .option('--from <time>', 'a time, or a span such as 24h or 7d: all from then on must be covered')
   .option('--to <time>', 'all until then must be covered')
   .option(...asJson)
@@ -564,6 +584,9 @@ const report = (cause: unknown): number => {
   return 1
 }
 
+// What a library throws may hold requests with their headers: a crash tells the stack alone, and a report no environment.
+process.once('uncaughtException', (cause) => process.exit(report(cause) || 1))
+process.report.excludeEnv = true
 for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => abort.abort(new Error(name)))
 process.stdout.on('error', (cause) => process.exit(report(cause)))
 try {

@@ -89,7 +89,8 @@ export const backfill = async (
     {
       path,
       config,
-      sources: (log) => [
+      reloads: false,
+      sources: (_, log) => [
         backfillSource({
           ...access,
           feed_id,

@@ -14,7 +14,7 @@ export interface HistoryRun {
   readonly journal: Journal
   /** Seal what is there when the signal comes, then end. */
   readonly closing: AbortSignal
-  onCheckpoint(news: CheckpointNews): void
+  onCheckpoint(news: CheckpointNews): Promise<void>
   onNotice(text: string): void
 }
 
@@ -36,7 +36,7 @@ const once = ({ task, journal, closing, onCheckpoint }: HistoryRun, signal: Abor
     signal.addEventListener('abort', end)
     if (closing.aborted) drain()
     child.on('message', (news: WorkerNews) => {
-      if (news.kind === 'checkpoint') return onCheckpoint(news)
+      if (news.kind === 'checkpoint') return void onCheckpoint(news).catch(reject)
       if (news.kind === 'trouble') {
         failure = news
         return
@@ -65,8 +65,10 @@ export const writeHistory = async (options: HistoryRun, signal: AbortSignal): Pr
     const begun = Date.now()
     const failure = await once(options, signal)
     if (failure === undefined || signal.aborted) return
-    if (begun - since > MAX_WAIT_MS * 2) wait = FIRST_WAIT_MS
-    since = Date.now()
+    if (since === 0 || Date.now() - begun > MAX_WAIT_MS) {
+      wait = FIRST_WAIT_MS
+      since = Date.now() // it worked for a while
+    }
     onNotice(`${HISTORY}: ${failure.reason}; it is tried again, nothing is lost`)
     await journal.trouble(HISTORY, { since, reason: failure.reason, fault: failure.isFault })
     await setTimeout(failure.isFault ? MAX_WAIT_MS : wait, undefined, { signal }).catch(() => {}) // it ends

@@ -1,5 +1,6 @@
 /** Which history a command speaks of, and with what it is written. */
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { loadConfig } from '../config/config.ts'
 import { packageVersion } from '../config/paths.ts'
@@ -107,5 +108,15 @@ export const change = async (
     return await step(writer, await openState(writer.store), { who: operator(), reason }, data)
   } finally {
     lock.close()
+  }
+}
+
+/** Work with a folder for what does not fit into memory, outside of the history. */
+export const withScratch = async <T>(work: (scratch: string) => Promise<T>): Promise<T> => {
+  const scratch = mkdtempSync(join(tmpdir(), 'keytrail-'))
+  try {
+    return await work(scratch)
+  } finally {
+    rmSync(scratch, { recursive: true, force: true })
   }
 }

@@ -1,13 +1,19 @@
 /** `keytrail history`: what it holds, and the acts of an operator on it. */
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { commitStep, type HistoryState, openState, writeCheckpoint } from '../history/manifest.ts'
 import { fileSigner, rotationText, signNote } from '../history/note.ts'
 import { expire } from '../history/seal.ts'
 import { KeytrailError } from '../model/error.ts'
 import { type KindName, kindNames } from '../model/history.ts'
-import { change, findHistory, verifierKeyOf, type WhichHistory, type WhoAndWhy } from './history-where.ts'
+import {
+  change,
+  findHistory,
+  verifierKeyOf,
+  type WhichHistory,
+  type WhoAndWhy,
+  withScratch,
+} from './history-where.ts'
 import { momentOf } from './where.ts'
 
 const say = (text: string): number => {
@@ -137,8 +143,8 @@ export const exportRecords = async (options: ExportOptions): Promise<number> => 
   const { store } = await findHistory(options)
   const { files } = await openState(store)
   const { openDuck, readRecords } = await import('../history/parquet.ts')
-  const duck = await openDuck(join(store.scratch, `export-${process.pid}`))
-  try {
+  await withScratch(async (scratch) => {
+    const duck = await openDuck(scratch)
     for (const file of files.values()) {
       if (options.kind !== undefined && file.kind !== options.kind) continue
       if (
@@ -155,8 +161,7 @@ export const exportRecords = async (options: ExportOptions): Promise<number> => 
       for (; lines.length > 0; lines = lines.slice(1000))
         if (!process.stdout.write(lines.slice(0, 1000).join(''))) await once(process.stdout, 'drain')
     }
-  } finally {
     duck.close()
-  }
+  })
   return 0
 }

@@ -1,12 +1,11 @@
 /** `keytrail query`, and the questions people ask: `keys`, `who-used`, `timeline`. */
-import { rmSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { openState } from '../history/manifest.ts'
 import { text } from '../history/parquet.ts'
 import { ask } from '../history/query.ts'
 import { KeytrailError } from '../model/error.ts'
 import { answerFormats } from '../render/answer.ts'
-import { findHistory, type WhichHistory } from './history-where.ts'
+import { findHistory, type WhichHistory, withScratch } from './history-where.ts'
 import { momentOf } from './where.ts'
 
 export interface QueryOptions extends WhichHistory {
@@ -21,18 +20,17 @@ export const query = async (sql: string, options: QueryOptions, until?: string):
   if ((format === 'parquet') !== (out !== undefined))
     throw new KeytrailError('usage.option', 'a Parquet file is written with --format parquet --out FILE')
   const { store } = await findHistory(options)
-  const scratch = join(store.scratch, `query-${process.pid}`)
-  try {
-    const { names, rows } = await ask(store, await openState(store), sql, {
+  const seenUntil = until === undefined ? undefined : new Date(momentOf(until, Date.now())).toISOString()
+  const target = out === undefined ? undefined : resolve(out)
+  const { names, rows } = await withScratch(async (scratch) =>
+    ask(store, await openState(store), sql, {
       timeout: timeout * 1000,
-      until: until === undefined ? undefined : new Date(momentOf(until, Date.now())).toISOString(),
+      until: seenUntil,
       scratch,
-      out: out === undefined ? undefined : resolve(out),
-    })
-    if (format !== 'parquet') process.stdout.write(answerFormats[format](names, rows))
-  } finally {
-    rmSync(scratch, { recursive: true, force: true })
-  }
+      out: target,
+    }),
+  )
+  if (format !== 'parquet') process.stdout.write(answerFormats[format](names, rows))
   return 0
 }
 

@@ -2,9 +2,6 @@
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
-import { chosenDetectors, loadDetectors } from '../config/detectors.ts'
-import { learn } from '../config/knowledge.ts'
-import type { Detector } from '../detect/definition.ts'
 import { rawRules } from '../detect/raw-rules.ts'
 import { ndjsonFile } from '../forward/ndjson.ts'
 import { openState } from '../history/manifest.ts'
@@ -23,12 +20,12 @@ import { type Brief, briefOf, compare } from '../pipeline/difference.ts'
 import { forward } from '../pipeline/forward.ts'
 import type { Kept } from '../pipeline/intake.ts'
 import { judge } from '../pipeline/judge.ts'
-import { recordNormalizer } from '../pipeline/normalize-record.ts'
 import { merge, orderOf } from '../pipeline/order.ts'
 import { renderReplay } from '../render/replay.ts'
 import { type Progress, progress } from '../telemetry/progress.ts'
 import { summaryOf } from './backtest.ts'
 import { findHistory, type WhichHistory } from './history-where.ts'
+import { build, type InForce, normalizer } from './in-force.ts'
 import { SMALL_NURSERY } from './run.ts'
 import { sinksOf } from './sinks.ts'
 import { momentOf } from './where.ts'
@@ -87,21 +84,14 @@ const asSeen = async ({ past, meter, signal, from, to, belongs, tell }: Replay) 
   return { events, alerts: revisions, differing: found.differences.map(({ seq }) => seq) }
 }
 
-interface Today {
-  readonly config: Config
-  readonly detectors: readonly Detector[]
-  /** Other detectors than those in force: others are not compared. */
-  readonly only: boolean
-}
-
 const corrected = async (
   { past, meter, signal, belongs, tell }: Replay,
-  { config, detectors, only }: Today,
+  today: InForce,
+  only: boolean,
   folder: () => string,
 ): Promise<Pick<ReplayReport, 'events' | 'alerts' | 'tried'> & { difference: ReplayDifference }> => {
-  const learned = learn(config)
-  const settings = { ...config, ingest_path: learned.ingest_path, rules: rawRules(detectors) }
-  const normalize = recordNormalizer(settings, undefined, learned.known, learned.locate)
+  const { normalize } = normalizer(today)
+  const { detectors } = today
   const scanner = new Scanner()
   const sorters = new Map<string, ReturnType<typeof sorter>>()
   let read = 0
@@ -281,20 +271,19 @@ export const replay = async (options: ReplayOptions, signal: AbortSignal): Promi
   const [from, to] = [moment(options.from, times[0]), moment(options.to, times.at(-1))]
   if (from > to) throw new KeytrailError('usage.option', '--from is later than --to')
   const sink = options.toSink === undefined ? undefined : sender(config, options.toSink)
-  const today = (): Today => {
+  /** Detectors that are tried take the place of those in force: what waits for its trial is told, too. */
+  const tried = options.detectors.length > 0
+  const today = (): InForce => {
     const base = config ?? defaultConfig
-    if (options.detectors.length === 0)
-      return { config: base, detectors: chosenDetectors(base).detectors, only: false }
-    const { detectors, problems } = loadDetectors(options.detectors, false)
-    const [problem] = problems
-    if (problem !== undefined)
-      throw new KeytrailError(
-        'detectors.invalid',
-        `${problem.path}:${problem.line}:${problem.column}: ${problem.message}`,
-      )
-    // They are tried: what waits for its trial is told, too.
-    const tried = detectors.map((one): Detector => ({ ...one, facts: { ...one.facts, experimental: false } }))
-    return { config: base, detectors: tried, only: true }
+    if (!tried) return build(base)
+    const force = build({
+      ...base,
+      detectors: { ...base.detectors, folders: [...options.detectors], default: false, disable: [] },
+    })
+    return {
+      ...force,
+      detectors: force.detectors.map((one) => ({ ...one, facts: { ...one.facts, experimental: false } })),
+    }
   }
   const mode = options.asSeen ? 'as_seen' : 'corrected'
   const judged = options.asSeen ? undefined : today()
@@ -332,7 +321,7 @@ export const replay = async (options: ReplayOptions, signal: AbortSignal): Promi
       },
     }
     const result =
-      judged === undefined ? await asSeen(one) : await corrected(one, judged, () => temporary.path)
+      judged === undefined ? await asSeen(one) : await corrected(one, judged, tried, () => temporary.path)
     file?.close()
     meter.done()
     const rows = [...state.files.values()].reduce((sum, each) => sum + each.rows, 0)

@@ -1,29 +1,26 @@
 /** `keytrail run`: the service. Reads its sources, judges, keeps a journal, and forwards to its sinks. */
 import { setFlagsFromString } from 'node:v8'
 import { loadConfig } from '../config/config.ts'
-import { chosenDetectors } from '../config/detectors.ts'
-import { type Learned, learn } from '../config/knowledge.ts'
 import { packageVersion } from '../config/paths.ts'
 import { readSecret, Secret } from '../config/secrets.ts'
-import { type RawRules, rawRules } from '../detect/raw-rules.ts'
-import type { RecordedDetectors } from '../journal/rejudge.ts'
 import { sqliteJournal } from '../journal/sqlite.ts'
 import type { Config } from '../model/config.ts'
 import { KeytrailError } from '../model/error.ts'
-import { canonical } from '../normalize/json.ts'
-import { sha256 } from '../normalize/text.ts'
-import { forward } from '../pipeline/forward.ts'
-import { type LiveJudge, liveJudge } from '../pipeline/live-judge.ts'
-import { runLoop } from '../pipeline/loop.ts'
-import { type RecordNormalizer, recordNormalizer } from '../pipeline/normalize-record.ts'
-import type { Commit, Control, Journal, Source } from '../pipeline/ports.ts'
+import type { Heartbeat } from '../pipeline/judging.ts'
+import { liveJudge } from '../pipeline/live-judge.ts'
+import { type Loop, runLoop } from '../pipeline/loop.ts'
+import type { Journal, Source } from '../pipeline/ports.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
+import { digestWatches, type Verified } from './digests.ts'
+import { forwards } from './forwards.ts'
 import { checkpointAlert, writeHistory } from './history-sink.ts'
 import { HISTORY } from './history-where.ts'
+import { act, build, controlsOf, type InForce, normalizer } from './in-force.ts'
+import { metrics } from './metrics.ts'
+import { reloader } from './reloader.ts'
 import { sinksOf } from './sinks.ts'
 import { sourceOf } from './sources.ts'
-import { operator } from './where.ts'
 
 export interface RunOptions {
   readonly config: string
@@ -56,96 +53,38 @@ const bell = () => {
   }
 }
 
-/** The set of detectors as it is recorded: with the text, so that the past can be judged again. */
-const detectorsControl = ({ detectors, ...recorded }: ReturnType<typeof chosenDetectors>): Control => {
-  const ids = detectors.map(({ facts }) => `${facts.id}@${facts.version}`)
-  return {
-    kind: 'detectors',
-    ordered: true,
-    who: operator(),
-    body: JSON.stringify({
-      hash: sha256(JSON.stringify(recorded)),
-      ids,
-      ...recorded,
-    } satisfies RecordedDetectors),
-  }
-}
-
-const knowledgeControl = ({ files }: Learned): Control => ({
-  kind: 'knowledge',
-  ordered: true,
-  who: operator(),
-  body: JSON.stringify({ hash: sha256(JSON.stringify(files)), files }),
-})
-
-/** Normalizes with what is known now; another knowledge may take its place between two batches. */
-const learningNormalizer = (config: Config, first: Learned, rules: RawRules | undefined) => {
-  /** Read anew for each record, also by intake. */
-  const settings = { ...config, ingest_path: first.ingest_path, rules }
-  const make = ({ known, locate }: Learned) => recordNormalizer(settings, undefined, known, locate)
-  let now = make(first)
-  const normalize: RecordNormalizer = Object.assign((...all: Parameters<RecordNormalizer>) => now(...all), {
-    glance: (...all: Parameters<RecordNormalizer['glance']>) => now.glance(...all),
-  })
-  return {
-    normalize,
-    settings,
-    use(learned: Learned, next: RawRules | undefined) {
-      settings.rules = next
-      settings.ingest_path = learned.ingest_path
-      now = make(learned)
-    },
-  }
-}
-
-/** Commits that the operator caused: start, configuration, detectors and knowledge. */
-const begin = async (
-  journal: Journal,
-  judge: LiveJudge,
-  config: Config,
-  set: ReturnType<typeof chosenDetectors>,
-  learned: Learned,
-) => {
-  const hash = sha256(canonical(config) ?? '')
-  await journal.commit(
-    judge.record(Date.now(), [
-      {
-        kind: 'start',
-        ordered: false,
-        who: operator(),
-        body: JSON.stringify({ version: packageVersion(), pid: process.pid }),
-      },
-      { kind: 'configuration', ordered: false, who: operator(), body: JSON.stringify({ hash, config }) },
-      detectorsControl(set),
-      ...(learned.files.length > 0 ? [knowledgeControl(learned)] : []),
-    ]),
-  )
-}
-
 /** @returns the exit code, after a graceful stop */
 export const run = (options: RunOptions, signal: AbortSignal): Promise<number> => {
-  const config = loadConfig(options.config, true)
-  if (Object.keys(config.sources).length === 0)
+  const sources: Job['sources'] = (config, log) => {
+    const all = Object.entries(config.sources)
+    if (all.length > 0)
+      return all.map(([feed, one]) =>
+        sourceOf(feed, one, {
+          follow: !options.once,
+          onNotice: (text) => log.warn(text, { feed }),
+          onAlarm: (text) => log.error(text, { feed }),
+        }),
+      )
     throw new KeytrailError(
       'config.invalid',
       `${options.config}: there is nothing to read: name a source under sources`,
     )
-  const sources = (log: Log) =>
-    Object.entries(config.sources).map(([feed, one]) =>
-      sourceOf(feed, one, {
-        follow: !options.once,
-        onNotice: (text) => log.warn(text, { feed }),
-        onAlarm: (text) => log.error(text, { feed }),
-      }),
-    )
-  return judgeAndForward({ path: options.config, config, sources }, signal)
+  }
+  const config = loadConfig(options.config, true)
+  const job = { path: options.config, config, sources, reloads: true, digests: !options.once }
+  return judgeAndForward(job, signal)
 }
 
 export interface Job {
   /** Of the configuration. */
   readonly path: string | undefined
   readonly config: Config
-  sources(log: Log): readonly Source[]
+  /** @throws KeytrailError */
+  sources(config: Config, log: Log): readonly Source[]
+  /** Whether it takes another configuration while it runs. */
+  readonly reloads: boolean
+  /** Verify CloudTrail digests: again and again, or (`false`) once at the end. Not at all without it. */
+  readonly digests?: boolean
 }
 
 /** Reads sources into the journal of a configuration and forwards to its sinks, until they end or the signal comes. */
@@ -153,6 +92,7 @@ export const judgeAndForward = async (job: Job, signal: AbortSignal): Promise<nu
   setFlagsFromString(SMALL_NURSERY)
   const { config } = job
   const log = openLog(process.stderr, config.log)
+  const reading = job.sources(config, log)
   const { keep_days, keep_bytes } = config.journal
   let held = 0
   const journal = await sqliteJournal(config.data, { days: keep_days, bytes: keep_bytes }, (message) => {
@@ -160,28 +100,28 @@ export const judgeAndForward = async (job: Job, signal: AbortSignal): Promise<nu
     held = Date.now()
   })
   try {
-    return await serve({ ...job, log, journal, isHeld: () => Date.now() - held < 2000 }, signal)
+    return await serve({ ...job, reading, log, journal, isHeld: () => Date.now() - held < 2000 }, signal)
   } finally {
     await journal.close()
   }
 }
 
-interface Service extends Job {
+export interface Service extends Job {
+  readonly reading: readonly Source[]
   readonly log: Log
   readonly journal: Journal
   /** The disk does not take what must be written. */
   isHeld(): boolean
 }
 
-const serve = async (
-  { path, config, sources, log, journal, isHeld }: Service,
-  signal: AbortSignal,
-): Promise<number> => {
-  const set = chosenDetectors(config)
-  const learned = learn(config)
-  const { normalize, settings, use } = learningNormalizer(config, learned, rawRules(set.detectors))
-  const judge = liveJudge(journal, normalize, set.detectors, (text) => log.warn(text))
-  await begin(journal, judge, config, set, learned)
+const serve = async (service: Service, signal: AbortSignal): Promise<number> => {
+  const { config, reading, digests, log, journal, isHeld } = service
+  const begun = build(config)
+  const { normalize, settings, use } = normalizer(begun)
+  const spent = { now: () => performance.now(), ms: new Map<string, number>() }
+  const judge = liveJudge(journal, normalize, begun.detectors, (text) => log.warn(text), spent)
+  const starting = act('start', { version: packageVersion(), pid: process.pid })
+  await journal.commit(judge.record(Date.now(), [starting, ...controlsOf(begun)]))
 
   const news = bell()
   const stopping = new AbortController()
@@ -189,77 +129,78 @@ const serve = async (
   const broken = new AbortController()
   let committed = 0
   let events = 0
-  const sinks = Object.entries(config.sinks).flatMap(([name, one]) =>
-    sinksOf(name, one, (text) => log.warn(text)),
-  )
   const { history } = config
-  await journal.retire([...sinks.map(({ sink }) => sink.name), ...(history === undefined ? [] : [HISTORY])])
-  const acts: (() => Commit)[] = []
-  const forwards = sinks.map((one) =>
-    forward(
+  const sinks = forwards({
+    journal,
+    news: news.wait,
+    wake: news.ring,
+    closing: stopping.signal,
+    ended: ended.signal,
+    onNotice: (text) => log.warn(text),
+    onFailure: (cause) => broken.abort(cause),
+    make: (name, one) => sinksOf(name, one, (text) => log.warn(text)),
+    others: history === undefined ? [] : [HISTORY],
+  })
+  const started = Promise.withResolvers<Loop>()
+  const sealed =
+    history &&
+    writeHistory(
       {
-        ...one,
+        task: { data: config.data, history },
         journal,
-        news: news.wait,
-        random: Math.random,
-        clock: Date.now,
-        onNotice: (text) => log.warn(text),
         closing: stopping.signal,
+        onNotice: (text) => log.warn(text),
+        async onCheckpoint(news) {
+          const loop = await started.promise
+          const at = Date.now()
+          const commit = () => ({ ...judge.record(at, []), alerts: [checkpointAlert(news, at)] })
+          if (!stopping.signal.aborted) await loop.act(commit)
+        },
       },
       ended.signal,
-    ).catch((cause) => broken.abort(cause)),
-  )
-  if (history !== undefined)
-    forwards.push(
-      writeHistory(
-        {
-          task: { data: config.data, history },
-          journal,
-          closing: stopping.signal,
-          onNotice: (text) => log.warn(text),
-          onCheckpoint: (news) =>
-            acts.push(() => {
-              const at = Date.now()
-              return { ...judge.record(at, []), alerts: [checkpointAlert(news, at)] }
-            }),
-        },
-        ended.signal,
-      ).catch((cause) => broken.abort(cause)),
-    )
-  const token = config.http?.token === undefined ? undefined : readSecret(config.http.token)
+    ).catch((cause) => broken.abort(cause))
+  await sinks.prepare(config.sinks).swap()
+  const stop = AbortSignal.any([signal, broken.signal])
+  let caughtUp: readonly string[] = []
+  const watches = digestWatches({
+    journal,
+    isCaughtUp: (feed) => caughtUp.includes(feed),
+    signal: stop,
+    onNotice: (feed, text) => log.warn(text, { feed }),
+  })
+  const follow = (next: InForce) => digests !== undefined && watches.follow(next.config.sources)
+  follow(begun)
+  const again = reloader({
+    ...{ ...service, judge, sinks, begun },
+    use(next) {
+      use(next)
+      follow(next)
+    },
+  })
+  const told = metrics(config.data, () => ({ ...again.state, spent: spent.ms, isHeld: isHeld() }))
+  const { token } = config.http ?? {}
+  const isToken = (given: string) => {
+    const found = readSecret(token ?? '')
+    return found instanceof Secret && found.equals(given)
+  }
   const server =
     config.http &&
     (await serveHealth({
       listen: config.http.listen,
-      token: token instanceof Secret ? token.reveal() : undefined,
+      isToken: token === undefined ? undefined : isToken,
       ready: () => (isHeld() ? ['the journal cannot be written'] : []),
       status: () => ({ version: packageVersion(), committed, events }),
+      metrics: told,
     }))
-  const reload = () => {
-    try {
-      const changed = loadConfig(path, true)
-      const next = chosenDetectors(changed)
-      const learnedNow = learn(changed)
-      acts.push(() => {
-        use(learnedNow, rawRules(next.detectors))
-        const control = [detectorsControl(next), knowledgeControl(learnedNow)]
-        return judge.record(Date.now(), control, next.detectors)
-      })
-      log.info(
-        `${next.detectors.length} detectors and ${learnedNow.files.length} files of knowledge loaded again`,
-      )
-    } catch (cause) {
-      log.error(`detectors and knowledge are not loaded again, the running ones stay: ${String(cause)}`)
-    }
-  }
-  process.on('SIGHUP', reload)
-  const reading = sources(log)
+
+  const verified = ({ objects, check }: Verified) => judge.verified(Date.now(), objects, check)
+  let hangup = () => {}
+  process.on('SIGHUP', () => hangup())
   log.info(
-    `keytrail ${packageVersion()} reads ${reading.map(({ feed_id }) => feed_id).join(', ')} with ${set.detectors.length} detectors`,
+    `keytrail ${packageVersion()} reads ${reading.map(({ feed_id }) => feed_id).join(', ')} with ${begun.detectors.length} detectors`,
     { data: config.data },
   )
 
-  const stop = AbortSignal.any([signal, broken.signal])
   stop.addEventListener('abort', () => {
     log.info('stopping')
     setTimeout(() => {
@@ -275,31 +216,40 @@ const serve = async (
         judge,
         settings,
         budget: config.journal.budget_bytes,
+        isAll: service.reloads,
         clock: Date.now,
-        acts,
         onNotice: (text) => log.warn(text),
+        onStart(loop) {
+          started.resolve(loop)
+          const failed = (cause: unknown) => stop.aborted || broken.abort(cause)
+          hangup = () => void again.reload(loop).catch(failed)
+          if (digests) void watches.watch((found) => loop.act(() => verified(found))).catch(failed)
+        },
         onCommit: (commit) => {
           committed = commit.seq
           events += commit.items.length
+          for (const { kind, body } of commit.control)
+            if (kind === 'tick') caughtUp = (JSON.parse(body) as Heartbeat).caughtUp // written by the judge
           news.ring()
         },
       },
       stop,
     )
-    await journal.commit(
-      judge.record(Date.now(), [
-        { kind: 'stop', ordered: false, who: operator(), body: JSON.stringify({ events }) },
-      ]),
-    )
+    hangup = () => {}
+    await again.settled()
+    if (digests === false)
+      for await (const found of watches.due(Date.now())) await journal.commit(verified(found))
+    await journal.commit(judge.record(Date.now(), [act('stop', { events })]))
     stopping.abort()
     news.ring()
-    await Promise.all(forwards)
+    await Promise.all([sinks.done(), sealed])
     broken.signal.throwIfAborted()
   } finally {
-    process.off('SIGHUP', reload)
+    watches.close()
     ended.abort()
     news.ring()
-    await Promise.allSettled(forwards)
+    await Promise.all([sinks.done(), sealed])
+    await told.close()
     server?.close()
   }
   log.info(`stopped after ${events} events`)

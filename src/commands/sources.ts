@@ -1,10 +1,12 @@
 /** The sources of a configuration. */
 import { readSecret, Secret } from '../config/secrets.ts'
 import { credentialOf } from '../forward/azure-token.ts'
+import { withCanary } from '../ingest/canary.ts'
 import { cloudWatchLogs } from '../ingest/cloudwatch-logs.ts'
 import { eventHubs } from '../ingest/event-hubs.ts'
 import { followFiles } from '../ingest/follow.ts'
 import { kafkaSource } from '../ingest/kafka.ts'
+import { pubSub } from '../ingest/pubsub.ts'
 import { s3Source } from '../ingest/s3-sqs.ts'
 import type { SourceConfig } from '../model/config.ts'
 import { KeytrailError } from '../model/error.ts'
@@ -44,7 +46,7 @@ export const sourceOf = (
     case 'kafka':
       return kafkaSource({ ...source, feed_id, follow, secretOf, onNotice, onAlarm })
     case 's3':
-      return s3Source({ ...source, feed_id, follow, onNotice })
+      return withCanary(s3Source({ ...source, feed_id, follow, onNotice }), source.canary, onNotice)
     case 'event_hubs': {
       const { credential, authority, ...settings } = source
       return eventHubs({
@@ -60,7 +62,9 @@ export const sourceOf = (
         onAlarm,
       })
     }
+    case 'pubsub':
+      return pubSub({ ...source, feed_id, follow, onNotice })
     case 'cloudwatch_logs':
-      return cloudWatchLogs({ ...source, feed_id, follow, onNotice })
+      return withCanary(cloudWatchLogs({ ...source, feed_id, follow, onNotice }), source.canary, onNotice)
   }
 }

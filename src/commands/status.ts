@@ -2,7 +2,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Store } from '../journal/store.ts'
 import { printable } from '../normalize/text.ts'
-import { COVERAGE, type Coverage, type FeedCoverage, noCoverage, patienceWith } from '../pipeline/coverage.ts'
+import {
+  COVERAGE,
+  type Coverage,
+  type FeedCoverage,
+  LAST_EVENTS,
+  type LastEvents,
+  noCoverage,
+  patienceWith,
+} from '../pipeline/coverage.ts'
 import { HISTORIES, type Histories } from '../pipeline/judging.ts'
 import { NOT_TAKEN, type Trouble } from '../pipeline/ports.ts'
 import { type ObjectStatus, objectsOf, renderObjects } from './status-objects.ts'
@@ -74,7 +82,7 @@ const outcomes = ['received', 'kept', 'duplicate', 'skipped', 'rejected', 'late'
 
 export const statusOf = (store: Store, folder: string, now: number): Status => {
   const counters = store.counters()
-  const last = store.lastEvents()
+  const last = (store.value(LAST_EVENTS) ?? {}) as LastEvents // kept by the judge
   const { feeds: covered } = (store.value(COVERAGE) ?? noCoverage()) as Coverage // kept by the judge
   const counted = [...counters.keys()].map((name) => name.split('|')[1] ?? '')
   const names = [...new Set([...counted, ...Object.keys(covered)])].sort()
@@ -87,26 +95,26 @@ export const statusOf = (store: Store, folder: string, now: number): Status => {
           .reduce((sum, [, value]) => sum + value, 0),
       ]),
     ) as Record<(typeof outcomes)[number], number> // made from that list
-    const newest = last.get(name)
+    const newest = last[name]?.newest
     const cover = covered[name]
     const { pauses = [], trouble, gaps = [] } = cover ?? {}
     const isKnown = cover !== undefined && patienceWith(cover) !== undefined
     return {
       name,
       ...sums,
-      last: newest,
-      lag: newest === undefined ? undefined : Math.round((now - Date.parse(newest)) / 1000),
+      last: newest === undefined ? undefined : new Date(newest).toISOString(),
+      lag: newest === undefined ? undefined : Math.round((now - newest) / 1000),
       pause: !isKnown ? undefined : Math.round(Math.max(...pauses.map(([, ms]) => ms)) / 1000),
       trouble,
       gaps,
     }
   })
   const total = store.alertCount()
-  const letters = store.deadLetters()
+  const letters = store.deadCounts()
   const troubles = store.troubles()
   const sinks = [...store.cursors()].map(([name, cursor]) => {
     const { events, alerts, bytes, oldest } = store.behind(cursor)
-    const dead = letters.filter((one) => one.sink === name && one.stream === 'alerts').length
+    const dead = letters.find((one) => one.sink === name && one.stream === 'alerts')?.count ?? 0
     return {
       name,
       events,

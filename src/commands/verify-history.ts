@@ -1,6 +1,5 @@
 /** `keytrail verify`: whether a history is what was sealed, and whether all of a window is there. */
 import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { type Checking, checkHistory, type Located } from '../history/check.ts'
 import type { HistoryFile } from '../history/manifest.ts'
 import { parseVerifierKey, type VerifierKey } from '../history/note.ts'
@@ -9,7 +8,7 @@ import { HASH_BYTES, leafHash } from '../history/tree.ts'
 import { KeytrailError } from '../model/error.ts'
 import { renderHistoryReport } from '../render/history.ts'
 import { progress } from '../telemetry/progress.ts'
-import { findHistory, verifierKeyOf, type WhichHistory } from './history-where.ts'
+import { findHistory, verifierKeyOf, type WhichHistory, withScratch } from './history-where.ts'
 import { momentOf } from './where.ts'
 
 export interface VerifyHistoryOptions extends WhichHistory {
@@ -92,18 +91,23 @@ export const verifyHistory = async (options: VerifyHistoryOptions): Promise<numb
     keys.push(given(verifierKeyOf(setting, data)))
   }
   const shown = progress(process.stderr, options.quiet)
-  const checker = recordChecker(store, join(store.scratch, `verify-${process.pid}`))
-  const checking: Checking = {
-    keys,
-    retained: options.checkpoint.map((path) => readFileSync(path, 'utf8')),
-    from: time(options.from),
-    to: time(options.to),
-    records: checker.locate,
-    allRecords: options.records,
-    progress: (records) => shown.update(() => `${records} records`),
-  }
-  const report = await checkHistory(store, checking)
-  await checker.close()
+  const report = await withScratch(async (scratch) => {
+    const checker = recordChecker(store, scratch)
+    const checking: Checking = {
+      keys,
+      retained: options.checkpoint.map((path) => readFileSync(path, 'utf8')),
+      from: time(options.from),
+      to: time(options.to),
+      records: checker.locate,
+      allRecords: options.records,
+      progress: (records) => shown.update(() => `${records} records`),
+    }
+    try {
+      return await checkHistory(store, checking)
+    } finally {
+      await checker.close()
+    }
+  })
   shown.done()
   process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : renderHistoryReport(report))
   return { verified: 0, incomplete: 3, failed: 1 }[report.verdict]

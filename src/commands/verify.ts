@@ -6,6 +6,7 @@ import { findDigests, verifyTrails } from '../history/verify.ts'
 import { trailFolder } from '../ingest/trail-folder.ts'
 import { KeytrailError, messageOf } from '../model/error.ts'
 import { findingKinds } from '../model/integrity.ts'
+import { type AwsRole, awsRole } from '../model/setting.ts'
 import { renderIntegrity } from '../render/integrity.ts'
 import { progress } from '../telemetry/progress.ts'
 import { momentOf } from './where.ts'
@@ -14,6 +15,8 @@ export interface VerifyOptions {
   readonly keys: readonly string[]
   readonly from?: string | undefined
   readonly to?: string | undefined
+  readonly role?: string | undefined
+  readonly externalId?: string | undefined
   readonly json: boolean
   readonly quiet: boolean
 }
@@ -28,6 +31,16 @@ export const keysIn = (paths: readonly string[]): KeyRing => {
     }
   })
   return new Map(parsed.flat())
+}
+
+const roleOf = ({ role: arn, externalId }: VerifyOptions, inBucket: boolean): AwsRole | undefined => {
+  if (arn === undefined && externalId === undefined) return undefined
+  const role = awsRole.safeParse({ arn, external_id: externalId })
+  if (role.success && inBucket) return role.data
+  throw new KeytrailError(
+    'usage.option',
+    '--role needs the ARN of a role, and an s3:// address to use it for',
+  )
 }
 
 /** @returns 0 when all is proven, 1 when something failed or nothing is proven */
@@ -48,9 +61,10 @@ export const verifyCloudTrail = async (
   if (!inBucket && options.keys.length === 0)
     throw new KeytrailError('verify.keys', 'a copy on disk is verified with the public keys of CloudTrail')
   const given = keysIn(options.keys)
+  const role = roleOf(options, inBucket)
   const bucket = inBucket ? await import('../ingest/trail-bucket.ts') : undefined
   const objects =
-    bucket === undefined ? trailFolder(paths) : await bucket.trailBucket(first, { from, to: asked })
+    bucket === undefined ? trailFolder(paths) : await bucket.trailBucket(first, { from, to: asked }, { role })
   const regions = await findDigests(objects)
   if (regions.size === 0)
     throw new KeytrailError('verify.nothing', `no CloudTrail digest file in ${paths.join(', ')}`)
@@ -64,7 +78,7 @@ export const verifyCloudTrail = async (
         ? given
         : new Map(
             publicKeys(
-              await bucket.listPublicKeys(region, oldest - GRACE_MS, now),
+              await bucket.listPublicKeys({ region, role }, oldest - GRACE_MS, now),
               `ListPublicKeys in ${region}`,
             ),
           ),

@@ -3,13 +3,14 @@
  * at once: what the schema refuses, secrets that are not there, paths that cannot be read, unknown detectors.
  */
 import { accessSync, constants, readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { isCollection, isMap, isNode, LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { nearest } from '../detect/nearest.ts'
 import { type Config, config, defaultConfig } from '../model/config.ts'
 import { KeytrailError, messageOf } from '../model/error.ts'
 import { SECRET } from '../model/setting.ts'
-import { isObject, list, object } from '../normalize/json.ts'
+import { canonical, isObject, list, object } from '../normalize/json.ts'
 import { loadDetectors } from './detectors.ts'
 import { loadGeo } from './geo.ts'
 import { loadKnowledge } from './knowledge.ts'
@@ -138,11 +139,36 @@ const ofKnowledge = (body: unknown): Mistake[] =>
     }),
   )
 
+/** Two sinks that write one file would cut off each other's lines. */
+const ofFiles = (body: unknown): Mistake[] => {
+  const taken = new Map<string, string>()
+  return Object.entries(object(object(body)['sinks'])).flatMap(([name, sink]) =>
+    ['events', 'alerts'].flatMap((stream) => {
+      const file = object(sink)[stream]
+      if (object(sink)['type'] !== 'ndjson' || typeof file !== 'string') return []
+      const other = taken.get(resolve(file))
+      taken.set(resolve(file), `${name}.${stream}`)
+      const message = `sinks.${name}.${stream}: ${other} writes this file already; name another one`
+      return other === undefined ? [] : [{ path: ['sinks', name, stream], message }]
+    }),
+  )
+}
+
+/** What is fixed from start to end; everything else may change while Keytrail runs. */
+const FIXED = ['data', 'journal', 'history', 'http', 'log'] as const
+
+const ofFixed = (next: Config, running: Config): Mistake[] =>
+  FIXED.filter((name) => canonical(next[name]) !== canonical(running[name])).map((name) => ({
+    path: [name],
+    message: `${name} cannot change while Keytrail runs: restart it, or put back what was there`,
+  }))
+
 /**
  * @param whole also look for secrets, paths and detectors, as `run` needs them
+ * @param running what is in force: what cannot take its place is a mistake
  * @throws KeytrailError `config.invalid`, with all mistakes in its message
  */
-export const loadConfig = (path: string | undefined, whole = false): Config => {
+export const loadConfig = (path: string | undefined, whole = false, running?: Config): Config => {
   if (path === undefined) return defaultConfig
   let text: string
   try {
@@ -168,6 +194,8 @@ export const loadConfig = (path: string | undefined, whole = false): Config => {
   const checked = config.safeParse(body)
   const mistakes = [
     ...(checked.success ? [] : checked.error.issues.flatMap(ofSchema)),
+    ...(checked.success && running !== undefined ? ofFixed(checked.data, running) : []),
+    ...ofFiles(body),
     ...(whole ? [...ofSecrets(body), ...ofPaths(body), ...ofDetectors(body), ...ofKnowledge(body)] : []),
   ]
   if (checked.success && mistakes.length === 0) return checked.data

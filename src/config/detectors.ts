@@ -2,7 +2,6 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join, relative, resolve, sep } from 'node:path'
 import { type DetectorFile, type DetectorSet, defineDetectors } from '../detect/definition.ts'
-import type { Config } from '../model/config.ts'
 import { KeytrailError } from '../model/error.ts'
 import { packageRoot } from './paths.ts'
 
@@ -56,16 +55,4 @@ export const loadDetectors = (
   const paths = [...(withOwn ? [ownDetectors()] : []), ...folders].flatMap(detectorFiles)
   const files = [...new Set(paths.map((path) => resolve(path)))].map(readText)
   return { ...defineDetectors(files), files }
-}
-
-/** Those of a configuration: every one must be sound. @throws KeytrailError `detectors.invalid` */
-export const chosenDetectors = ({ detectors: { folders, default: withOwn, disable } }: Config) => {
-  const { detectors, problems, files } = loadDetectors(folders, withOwn)
-  const [problem] = problems
-  if (problem !== undefined)
-    throw new KeytrailError(
-      'detectors.invalid',
-      `${problem.path}:${problem.line}:${problem.column}: ${problem.message}`,
-    )
-  return { detectors: detectors.filter(({ facts }) => !disable.includes(facts.id)), files, disable }
 }

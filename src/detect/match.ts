@@ -260,7 +260,13 @@ export const compileMatch = <S = unknown>(
     if (typeof expected !== 'boolean') throw new MatchError('exists needs true or false')
     return expected ? (value) => !isAbsent(value) : isAbsent
   }
-  const tests = (Array.isArray(expected) ? expected : [expected]).map((one) => single(one, names, context))
+  const all: unknown[] = Array.isArray(expected) ? expected : [expected]
+  const words = all.map((one) => (typeof one === 'string' ? literalOf(one)?.toLowerCase() : undefined))
+  if (names.length === 0 && words.length > 1 && words.every((one) => one !== undefined)) {
+    const known = new Set(words)
+    return any((own) => known.has(own) || known.has(own.toLowerCase()))
+  }
+  const tests = all.map((one) => single(one, names, context))
   if (tests.length === 0) throw new MatchError('an empty list matches nothing')
   const [only] = tests
   const test: Test<S> =

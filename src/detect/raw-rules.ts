@@ -21,8 +21,16 @@ export interface RawRules {
   mayMatch(source: string, name: string, bytes: Buffer, start: number, end: number): boolean
 }
 
-/** A text of JSON may hold a letter, or a slash, in this form. */
-const ESCAPES = ['\\u', '\\/']
+/** A text of JSON may hold a letter as `\u…`, or a slash as `\/`: then the bytes do not tell what it says. */
+const isEscaped = (bytes: Buffer, start: number, end: number): boolean => {
+  const own = bytes.subarray(start, end)
+  for (let at = own.indexOf(BACKSLASH); at >= 0; at = own.indexOf(BACKSLASH, at + 1))
+    if (own[at + 1] === SMALL_U || own[at + 1] === SLASH) return true
+  return false
+}
+const BACKSLASH = 0x5c
+const SMALL_U = 0x75
+const SLASH = 0x2f
 /** Pairs of source and name in a busy account: some thousands (AWS service authorization reference). */
 const MAX_REMEMBERED = 10_000
 
@@ -49,7 +57,7 @@ export const rawRules = (detectors: readonly Detector[]): RawRules | undefined =
   const needles = ofAws.filter((rule) => !isNamed(rule)).map((rule) => bestOf(rule.needles))
   const anything = needles.includes(undefined)
   const wanted = [...new Set(needles.flatMap((one) => one ?? []))]
-  const search = wanted.length > 0 && !anything ? multiMatch([...wanted, ...ESCAPES]) : undefined
+  const search = wanted.length > 0 && !anything ? multiMatch(wanted) : undefined
   const namesOf = ({ anchors }: RawRule) => {
     const names = [...(anchors.get('eventName') ?? [])].map(quoted)
     const known = names.filter((one) => one !== undefined)
@@ -59,7 +67,7 @@ export const rawRules = (detectors: readonly Detector[]): RawRules | undefined =
   const every =
     all.includes(undefined) || all.length === 0
       ? undefined
-      : multiMatch([...new Set([...all.flatMap((one) => one ?? []), ...ESCAPES])])
+      : multiMatch([...new Set(all.flatMap((one) => one ?? []))])
   const remembered = new Map<string, boolean>()
 
   const byName = (source: string, name: string): boolean => {
@@ -72,12 +80,13 @@ export const rawRules = (detectors: readonly Detector[]): RawRules | undefined =
   }
 
   return {
-    mayHold: (bytes, start, end) => every?.inBytes(bytes, start, end) ?? true,
+    mayHold: (bytes, start, end) =>
+      every === undefined || isEscaped(bytes, start, end) || every.inBytes(bytes, start, end),
     matches: (provider, raw) => index.candidates(feedOf(provider, raw), raw).some(({ test }) => test(raw)),
     mayMatch(source, name, bytes, start, end) {
       if (ofAws.length === 0) return false
       if (anything || byName(source, name)) return true
-      return search?.inBytes(bytes, start, end) ?? false
+      return search !== undefined && (isEscaped(bytes, start, end) || search.inBytes(bytes, start, end))
     },
   }
 }

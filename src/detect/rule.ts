@@ -64,14 +64,25 @@ const unite = (all: readonly Anchors[]): Anchors => {
   return found
 }
 
+/** Asks one test after the other until one gives the answer that decides. */
+const joined = <S>(all: readonly Compiled<S>[], decides: boolean): Compiled<S>['test'] => {
+  const tests = all.map(({ test }) => test)
+  const [only] = tests
+  if (tests.length === 1 && only !== undefined) return only
+  return (subject) => {
+    for (const test of tests) if (test(subject) === decides) return decides
+    return !decides
+  }
+}
+
 const each = <S>(all: readonly Compiled<S>[]): Compiled<S> => ({
-  test: (subject) => all.every((one) => one.test(subject)),
+  test: joined(all, false),
   anchors: all.map((one) => one.anchors).reduce(intersect, NONE),
   needles: all.flatMap((one) => one.needles),
 })
 
 const either = <S>(all: readonly Compiled<S>[]): Compiled<S> => ({
-  test: (subject) => all.some((one) => one.test(subject)),
+  test: joined(all, true),
   anchors: unite(all.map((one) => one.anchors)),
   needles: eitherOf(all.map((one) => one.needles)),
 })

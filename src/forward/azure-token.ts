@@ -1,6 +1,7 @@
 /** Bearer tokens of Entra, by whichever credential the configuration names. */
 import type { TokenCredential } from '@azure/identity'
 import { messageOf } from '../model/error.ts'
+import { sha256 } from '../normalize/text.ts'
 import { SinkFault } from '../pipeline/ports.ts'
 
 export type AzureCredential =
@@ -81,10 +82,15 @@ const isRefusal = (cause: unknown): boolean => {
 }
 
 export const azureToken = (options: AzureTokenOptions): AzureToken => {
+  const { credential: chosen, secretOf } = options
   let credential: TokenCredential | undefined
+  let made: string | undefined
   return {
     async token(signal) {
       try {
+        const secret = chosen.type === 'client_secret' ? sha256(secretOf(chosen.secret)) : undefined
+        if (secret !== made) credential = undefined // the secret was replaced
+        made = secret
         credential ??= await credentialOf(options)
         const found = await credential.getToken(options.scope, { abortSignal: signal })
         if (found !== null) return found.token

@@ -3,8 +3,11 @@
 import { readFileSync } from 'node:fs'
 import { Agent as HttpAgent, type IncomingMessage, request as plainRequest } from 'node:http'
 import { Agent, request } from 'node:https'
+import type { LookupFunction } from 'node:net'
 import { rootCertificates } from 'node:tls'
 import { KeytrailError, messageOf } from '../model/error.ts'
+import { SinkFault } from '../pipeline/ports.ts'
+import type { Retry } from './parts.ts'
 
 export interface Answer {
   readonly status: number
@@ -17,8 +20,16 @@ export interface Answer {
 /** It ended without an answer. Whatever of the body had left may have been taken. */
 export class NoAnswer extends Error {}
 
+/** @returns that it is tried again @throws when the signal came, and what nobody planned */
+export const unanswered = (cause: unknown, signal: AbortSignal): Retry => {
+  signal.throwIfAborted()
+  if (cause instanceof NoAnswer || cause instanceof SinkFault)
+    return { kind: 'again', reason: cause.message, fault: cause instanceof SinkFault }
+  throw cause
+}
+
 export interface Post {
-  readonly method?: 'POST' | 'GET'
+  readonly method?: 'POST' | 'GET' | 'OPTIONS'
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: Buffer
 }
@@ -42,7 +53,7 @@ export const retryAfter = (text: string | undefined, now: number): number | unde
 }
 
 /** How a connection fails, in words that name what is wrong. */
-const explained = (cause: unknown, url: URL): string => {
+export const explained = (cause: unknown, url: Pick<URL, 'host' | 'hostname'>): string => {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
     return `the address is wrong: there is no host ${url.hostname}`
@@ -63,6 +74,12 @@ const caOf = (path: string): string => {
   }
 }
 
+/** An answer is told to people: what it repeats of the secret that was sent is cut out. */
+const withoutSecret = (text: string, { authorization }: Readonly<Record<string, string>>): string => {
+  const secret = authorization?.split(' ').at(-1)
+  return secret ? text.replaceAll(secret, '[secret]') : text
+}
+
 const read = async (response: IncomingMessage): Promise<string> => {
   const chunks: Buffer[] = []
   let size = 0
@@ -74,8 +91,15 @@ const read = async (response: IncomingMessage): Promise<string> => {
   return Buffer.concat(chunks).toString('utf8')
 }
 
+export interface Route {
+  /** Variables that name proxies. */
+  readonly proxyEnv?: NodeJS.ProcessEnv
+  /** Resolves a name for a connection. */
+  readonly lookup?: LookupFunction
+}
+
 /**
- * Keeps connections open. Proxies are taken from HTTPS_PROXY and NO_PROXY, as other programs do.
+ * Keeps connections open, follows no redirects. Proxies are taken from HTTPS_PROXY and NO_PROXY, as other programs do.
  * @param caFile PEM of an authority that is trusted beside the usual ones
  * @param timeoutMs silence after which an attempt ends
  */
@@ -83,8 +107,9 @@ export const httpClient = (
   caFile: string | undefined,
   connections: number,
   timeoutMs = TIMEOUT_MS,
+  route: Route = { proxyEnv: process.env },
 ): HttpClient => {
-  const options = { keepAlive: true, maxSockets: connections, proxyEnv: process.env }
+  const options = { keepAlive: true, maxSockets: connections, ...route }
   const secure = new Agent({
     ...options,
     minVersion: 'TLSv1.2',
@@ -95,15 +120,14 @@ export const httpClient = (
     send: (url, { method = 'POST', headers = {}, body }, signal) =>
       new Promise((resolve, reject) => {
         const fail = (cause: unknown) => reject(new NoAnswer(explained(cause, url), { cause }))
-        const common = {
-          method,
-          headers: { ...headers, ...(body && { 'content-length': body.length }) },
-          signal,
-        }
+        const common = { method, signal }
         const call =
           url.protocol === 'https:'
             ? request(url, { ...common, agent: secure })
             : plainRequest(url, { ...common, agent: plain })
+        // Not among the options: a socket that is kept open keeps those of its first request.
+        for (const [name, value] of Object.entries(headers)) call.setHeader(name, value)
+        if (body) call.setHeader('content-length', body.length)
         call.setTimeout(timeoutMs, () => call.destroy(new Error(`nothing within ${timeoutMs / 1000} s`)))
         call.on('error', fail)
         call.on('response', (response) => {
@@ -111,7 +135,7 @@ export const httpClient = (
             (text) =>
               resolve({
                 status: response.statusCode ?? 0,
-                text,
+                text: withoutSecret(text, headers),
                 afterMs: retryAfter(response.headers['retry-after'], Date.now()),
                 cookies: (response.headers['set-cookie'] ?? []).map((one) => one.split(';')[0] ?? ''),
               }),

@@ -1,9 +1,10 @@
 /** Writes one JSON object a line to a file: at once for `scan`, as a sink that survives a kill for `run`. */
-import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import { closeSync, mkdirSync, openSync, statSync, writeSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { KeytrailError } from '../model/error.ts'
 import type { Position, Sink } from '../pipeline/ports.ts'
+import type { Rendering } from '../render/renderings.ts'
 
 export interface LineWriter {
   /** @param line JSON text without a line end */
@@ -50,54 +51,74 @@ export const ndjsonFile = (path: string): LineWriter => {
   }
 }
 
-/** A file that ends where the last settled delivery ended. */
-const settledFile = async (path: string, settled: Position[string] | undefined) => {
+/** A file that ends where the last settled delivery ended. @param ino of the file that it ended in */
+const settledFile = async (path: string, settled?: Position[string], ino?: Position[string]) => {
   mkdirSync(dirname(path), { recursive: true })
   const file = await open(path, 'a', 0o600)
-  const { size } = await file.stat()
-  const end = typeof settled === 'number' && settled <= size ? settled : size // moved away or cut: go on at its end
+  const { size, ino: own } = await file.stat()
+  const isKnown = typeof settled === 'number' && settled <= size && (ino ?? own) === own
+  const end = isKnown ? settled : size // moved away or cut: go on at its end
   if (end < size) await file.truncate(end)
-  return { file, end }
+  return { file, end, ino: own }
+}
+
+/** The file under the name that a rotation left to us: moved away, it is begun anew; emptied, it goes on at its end. */
+const rotated = async (path: string, one: Awaited<ReturnType<typeof settledFile>>) => {
+  const [there, ours] = [statSync(path, { throwIfNoEntry: false }), await one.file.stat()]
+  if (there?.ino === ours.ino && there.dev === ours.dev) return { ...one, end: Math.min(one.end, ours.size) }
+  await one.file.close()
+  return settledFile(path)
 }
 
 /**
- * A sink of two files. What was written but not settled is cut off when it opens again, so that a kill between the
- * two repeats nothing.
+ * A sink of two files, for whatever forwards files. What was written but not settled is cut off when it opens again, so
+ * that a kill between the two repeats nothing. A file may be rotated at any time, without a signal.
  */
 export const ndjsonSink = (
   name: string,
   paths: { readonly events?: string; readonly alerts?: string },
+  rendering: Rendering,
 ): Sink => {
-  const files = new Map<'events' | 'alerts', { readonly file: FileHandle; end: number }>()
+  const files = new Map<'events' | 'alerts', Awaited<ReturnType<typeof settledFile>>>()
   const append = async (stream: 'events' | 'alerts', lines: readonly string[]) => {
-    const one = files.get(stream)
-    if (one === undefined || lines.length === 0) return
+    const [path, before] = [paths[stream], files.get(stream)]
+    if (path === undefined || before === undefined || lines.length === 0) return
     const bytes = Buffer.from(`${lines.join('\n')}\n`)
+    let one = before
     try {
+      one = await rotated(path, before)
+      files.set(stream, one)
       await one.file.truncate(one.end) // of an attempt that failed half-way
       await one.file.appendFile(bytes)
       await one.file.datasync()
     } catch (cause) {
-      throw unwritable(paths[stream] ?? name, cause)
+      throw unwritable(path, cause)
     }
     one.end += bytes.length
   }
-  const ends = () => Object.fromEntries([...files].map(([stream, { end }]) => [stream, end]))
+  const ends = () =>
+    Object.fromEntries(
+      [...files].flatMap(([stream, { end, ino }]) => [
+        [stream, end],
+        [`${stream}.ino`, ino],
+      ]),
+    )
   return {
     name,
     async open(memo) {
       for (const stream of ['events', 'alerts'] as const) {
         const path = paths[stream]
-        if (path !== undefined && !files.has(stream)) files.set(stream, await settledFile(path, memo[stream]))
+        if (path !== undefined && !files.has(stream))
+          files.set(stream, await settledFile(path, memo[stream], memo[`${stream}.ino`]))
       }
       return ends()
     },
     async send({ events, alerts }) {
-      await append('events', events)
       await append(
-        'alerts',
-        alerts.map((alert) => JSON.stringify(alert)),
+        'events',
+        events.map((json) => rendering.event(json)),
       )
+      await append('alerts', alerts.map(rendering.alert))
       return { memo: ends(), refused: [] }
     },
     async close() {

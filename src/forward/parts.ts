@@ -15,9 +15,16 @@ export interface Outgoing {
   readonly bytes: Buffer
 }
 
-export interface Encoder {
-  event(json: string): Outgoing
-  alert(alert: Alert): Outgoing
+/** One body of many. */
+export const jsonArray = (items: readonly Outgoing[]): Buffer =>
+  Buffer.concat([
+    ...items.flatMap(({ bytes }, at) => [Buffer.from(at === 0 ? '[' : ','), bytes]),
+    Buffer.from(']'),
+  ])
+
+export interface Encoder<T extends Outgoing = Outgoing> {
+  event(json: string): T
+  alert(alert: Alert): T
 }
 
 export type Outcome =
@@ -62,17 +69,22 @@ const deliveryOf = (items: readonly Outgoing[]): Delivery => ({
   alerts: items.flatMap(({ alert }) => alert ?? []),
 })
 
-interface Part {
+interface Part<T extends Outgoing> {
   /** Place of its first item. */
   readonly at: number
-  readonly items: readonly Outgoing[]
+  readonly items: readonly T[]
 }
 
 /** Encodes a delivery part by part, when each is wanted: what is on its way leaves time to make the next. */
-const partsOf = ({ events, alerts }: Delivery, encoder: Encoder, limits: PartLimits, separator: number) => {
+const partsOf = <T extends Outgoing>(
+  { events, alerts }: Delivery,
+  encoder: Encoder<T>,
+  limits: PartLimits,
+  separator: number,
+) => {
   let taken = 0
-  let waiting: Outgoing | undefined
-  const next = (): Outgoing | undefined => {
+  let waiting: T | undefined
+  const next = (): T | undefined => {
     if (waiting !== undefined) {
       const one = waiting
       waiting = undefined
@@ -86,8 +98,8 @@ const partsOf = ({ events, alerts }: Delivery, encoder: Encoder, limits: PartLim
   }
   let from = 0
   return {
-    next(): Part | undefined {
-      const items: Outgoing[] = []
+    next(): Part<T> | undefined {
+      const items: T[] = []
       let size = 0
       for (let one = next(); one !== undefined; one = next()) {
         const grown = size + one.bytes.length + separator
@@ -114,27 +126,27 @@ const partsOf = ({ events, alerts }: Delivery, encoder: Encoder, limits: PartLim
  * @param separator bytes between two items, and of what stands around them per item at most
  * @param send delivers one part; never throws for what another attempt may mend
  */
-export const deliverParts = async (
+export const deliverParts = async <T extends Outgoing>(
   delivery: Delivery,
-  encoder: Encoder,
+  encoder: Encoder<T>,
   limits: PartLimits,
   separator: number,
-  send: (items: readonly Outgoing[]) => Promise<Outcome>,
+  send: (items: readonly T[]) => Promise<Outcome>,
 ): Promise<Omit<Delivered, 'memo'>> => {
   const fresh = partsOf(delivery, encoder, limits, separator)
   /** Of parts that were sent and must be sent in another form. */
-  const open: Part[] = []
+  const open: Part<T>[] = []
   const refused: DeadLetter[] = []
-  const left: Part[] = []
-  const confirming: Promise<readonly [Part, Confirmation]>[] = []
+  const left: Part<T>[] = []
+  const confirming: Promise<readonly [Part<T>, Confirmation]>[] = []
   let why: Retry | undefined
-  const confirm = (part: Part, confirmed: Promise<Confirmation> | undefined) => {
+  const confirm = (part: Part<T>, confirmed: Promise<Confirmation> | undefined) => {
     if (confirmed !== undefined && part.items.length > 0)
       confirming.push(confirmed.then((end) => [part, end] as const))
   }
-  const deliver = async (part: Part): Promise<void> => {
+  const deliver = async (part: Part<T>): Promise<void> => {
     const outcome = await send(part.items)
-    const cut = (from: number, to?: number): Part => ({
+    const cut = (from: number, to?: number): Part<T> => ({
       at: part.at + from,
       items: part.items.slice(from, to),
     })
@@ -175,7 +187,11 @@ export const deliverParts = async (
   }
 }
 
-const againOf = (why: Retry | undefined, parts: readonly Part[], unsent?: Delivery): Again | undefined => {
+const againOf = (
+  why: Retry | undefined,
+  parts: readonly Part<Outgoing>[],
+  unsent?: Delivery,
+): Again | undefined => {
   if (why === undefined) return undefined
   const sent = deliveryOf(parts.toSorted((a, b) => a.at - b.at).flatMap((part) => part.items))
   const delivery = {
@@ -185,7 +201,7 @@ const againOf = (why: Retry | undefined, parts: readonly Part[], unsent?: Delive
   return { delivery, reason: why.reason, fault: why.fault, afterMs: why.afterMs }
 }
 
-const unconfirmed = (ends: readonly (readonly [Part, Confirmation])[]): Again | undefined => {
+const unconfirmed = (ends: readonly (readonly [Part<Outgoing>, Confirmation])[]): Again | undefined => {
   const bad = ends.flatMap(([part, end]) => (end.kind === 'again' ? [{ part, end }] : []))
   const why = bad.find(({ end }) => end.fault) ?? bad[0]
   return againOf(

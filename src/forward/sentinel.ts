@@ -3,17 +3,17 @@
  * service answers 204; it has no idempotency key, so what was ambiguous may be there twice, with the same AlertId.
  * https://learn.microsoft.com/azure/azure-monitor/logs/logs-ingestion-api-overview
  */
-import { createHash, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { promisify } from 'node:util'
 import { gzip as gzipCallback } from 'node:zlib'
-import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { type Sink, SinkFault } from '../pipeline/ports.ts'
-import { asimAlert, asimEvent } from '../render/asim.ts'
+import type { Rendering } from '../render/renderings.ts'
 import type { AzureToken } from './azure-token.ts'
-import { type Answer, httpClient, NoAnswer } from './http.ts'
+import { type Answer, httpClient, unanswered } from './http.ts'
 import { pace } from './pace.ts'
-import { deliverParts, type Encoder, type Outcome, type Outgoing } from './parts.ts'
+import { deliverParts, type Encoder, jsonArray, type Outcome, type Outgoing } from './parts.ts'
+import { shortened } from './shorten.ts'
 
 export interface SentinelOptions {
   readonly name: string
@@ -23,6 +23,7 @@ export interface SentinelOptions {
   readonly rule: string
   /** As the rule declares it. */
   readonly stream: string
+  readonly rendering: Rendering
   readonly token: AzureToken
   readonly caFile?: string | undefined
   readonly inFlight: number
@@ -36,54 +37,36 @@ const TARGET_BYTES = 900_000
 const MAX_ITEMS = 5000
 /** A longer value is cut by the service without a word. */
 const MAX_FIELD_BYTES = 64 * 1024
-const KEPT_CHARS = 1024
 /** https://learn.microsoft.com/azure/azure-monitor/fundamentals/service-limits: for one rule, a minute. */
 const RATE = { requests: 12_000, bytes: 2_000_000_000 }
 
 const gzip = promisify(gzipCallback)
 const compress = (bytes: Buffer) => gzip(bytes, { level: 1 })
 
-const digested = (text: string): string =>
-  `${text.slice(0, KEPT_CHARS)}… cut: ${Buffer.byteLength(text)} bytes, SHA-256 ${createHash('sha256').update(text).digest('hex')}`
-
-/** The same value with texts longer than `limit` replaced by their beginning and their digest. */
-const shortened = (value: unknown, limit: number): unknown => {
-  if (typeof value === 'string') return value.length > limit ? digested(value) : value
-  if (Array.isArray(value)) return value.map((one) => shortened(one, limit))
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, shortened(one, limit)]))
-}
-
-const sizeOf = (value: unknown) =>
-  Buffer.byteLength(typeof value === 'string' ? value : (JSON.stringify(value) ?? ''))
-
-/** A value the service keeps whole; what is cut leaves its digest. */
-const guarded = (value: unknown): unknown => {
-  let kept = value
-  for (let limit = 16 * KEPT_CHARS; sizeOf(kept) > MAX_FIELD_BYTES && limit >= KEPT_CHARS / 4; limit /= 2)
-    kept = shortened(value, limit)
-  return sizeOf(kept) > MAX_FIELD_BYTES ? digested(JSON.stringify(value)) : kept
-}
-
-const bytesOf = (row: Record<string, unknown>): Buffer => {
-  const text = JSON.stringify(row)
+const bytesOf = (text: string): Buffer => {
   if (text.length * 3 <= MAX_FIELD_BYTES || Buffer.byteLength(text) <= MAX_FIELD_BYTES)
     return Buffer.from(text)
+  const row = JSON.parse(text) as object
   return Buffer.from(
-    JSON.stringify(Object.fromEntries(Object.entries(row).map(([name, value]) => [name, guarded(value)]))),
+    JSON.stringify(
+      Object.fromEntries(
+        Object.entries(row).map(([name, value]) => [name, shortened(value, MAX_FIELD_BYTES)]),
+      ),
+    ),
   )
 }
 
-export const sentinelEvent = (json: string): Outgoing => {
-  const event = JSON.parse(json) as KeyEvent // journaled: it follows the schema
-  return { stream: 'feed', id: event.event_id, event: json, bytes: bytesOf(asimEvent(event)) }
-}
-
-export const sentinelAlert = (alert: Alert): Outgoing => ({
-  stream: 'alerts',
-  id: alert.alert_id,
-  alert,
-  bytes: bytesOf(asimAlert(alert)),
+export const sentinelEncoder = (rendering: Rendering): Encoder => ({
+  event(json) {
+    const event = JSON.parse(json) as KeyEvent // journaled: it follows the schema
+    return { stream: 'feed', id: event.event_id, event: json, bytes: bytesOf(rendering.event(json, event)) }
+  },
+  alert: (alert) => ({
+    stream: 'alerts',
+    id: alert.alert_id,
+    alert,
+    bytes: bytesOf(rendering.alert(alert)),
+  }),
 })
 
 interface Problem {
@@ -134,11 +117,10 @@ export const dcrMeaning = (answer: Answer): Outcome => {
   return { kind: 'again', reason, fault: meaning === 'fault', afterMs }
 }
 
-const encoder: Encoder = { event: sentinelEvent, alert: sentinelAlert }
-
 /** One stream of one data collection rule. */
 export const sentinelSink = (options: SentinelOptions): Sink => {
   const { name, token, inFlight, clock } = options
+  const encoder = sentinelEncoder(options.rendering)
   const http = httpClient(options.caFile, inFlight)
   const url = new URL(
     `${options.endpoint.replace(/\/+$/, '')}/dataCollectionRules/${encodeURIComponent(options.rule)}/streams/${encodeURIComponent(options.stream)}?api-version=2023-01-01`,
@@ -167,19 +149,12 @@ export const sentinelSink = (options: SentinelOptions): Sink => {
   }
 
   const post = async (items: readonly Outgoing[], signal: AbortSignal): Promise<Outcome> => {
-    const body = Buffer.concat([
-      ...items.flatMap(({ bytes }, at) => [Buffer.from(at === 0 ? '[' : ','), bytes]),
-      Buffer.from(']'),
-    ])
     try {
-      const answer = await call(body, signal)
+      const answer = await call(jsonArray(items), signal)
       if (answer.status === 401) token.renew()
       return dcrMeaning(answer)
     } catch (cause) {
-      signal.throwIfAborted()
-      if (cause instanceof NoAnswer || cause instanceof SinkFault)
-        return { kind: 'again', reason: cause.message, fault: cause instanceof SinkFault }
-      throw cause
+      return unanswered(cause, signal)
     }
   }
 

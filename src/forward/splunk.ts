@@ -12,9 +12,9 @@ import type { Alert } from '../model/alert.ts'
 import { messageOf } from '../model/error.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { type Sink, SinkFault } from '../pipeline/ports.ts'
-import { cimAlert, cimEvent } from '../render/cim.ts'
+import type { Rendering } from '../render/renderings.ts'
 import { type HecMeaning, hecCodes } from './hec-codes.ts'
-import { type Answer, type HttpClient, httpClient, NoAnswer } from './http.ts'
+import { type Answer, type HttpClient, httpClient, NoAnswer, unanswered } from './http.ts'
 import {
   type Confirmation,
   deliverParts,
@@ -28,13 +28,14 @@ export interface SplunkOptions {
   readonly name: string
   /** Scheme, host and port; a path in front of `/services` is kept. */
   readonly url: string
-  /** Reads the token, again after it was refused. @throws SinkFault when there is none */
+  /** Reads the token, each time it is sent. @throws SinkFault when there is none */
   readonly token: () => string
   readonly caFile?: string | undefined
   readonly ack: 'preferred' | 'required' | 'off'
   readonly gzip: boolean
   readonly index?: string | undefined
   readonly sourcetype: string
+  readonly rendering: Rendering
   readonly inFlight: number
   /** How long an acknowledgement is waited for before the same is sent again. */
   readonly ackMs: number
@@ -65,7 +66,7 @@ export const epochText = (time: string): string => {
 const fieldsOf = (fields: Readonly<Record<string, string | undefined>>) =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== ''))
 
-type Envelope = Pick<SplunkOptions, 'sourcetype' | 'index'>
+type Envelope = Pick<SplunkOptions, 'sourcetype' | 'index' | 'rendering'>
 
 const HOST = hostname()
 
@@ -87,7 +88,7 @@ const objectOf = (
 }
 
 /** An event in the collector's envelope; nothing but these keys, because Splunk stops reading at an unknown one. */
-export const hecEvent = (envelope: Envelope, json: string): Outgoing => {
+const hecEvent = (envelope: Envelope, json: string): Outgoing => {
   const event = JSON.parse(json) as KeyEvent // journaled: it follows the schema
   const fields = fieldsOf({
     severity: event.criticality,
@@ -96,11 +97,12 @@ export const hecEvent = (envelope: Envelope, json: string): Outgoing => {
     key_id: event.target.key_id,
     schema_version: event.schema_version,
   })
-  const bytes = objectOf(envelope, event.time.event, event.ingest.feed_id, fields, cimEvent(event, json))
+  const body = envelope.rendering.event(json, event)
+  const bytes = objectOf(envelope, event.time.event, event.ingest.feed_id, fields, body)
   return { stream: 'feed', id: event.event_id, event: json, bytes }
 }
 
-export const hecAlert = (envelope: Envelope, alert: Alert): Outgoing => {
+const hecAlert = (envelope: Envelope, alert: Alert): Outgoing => {
   const fields = fieldsOf({
     alert_id: alert.alert_id,
     detector_id: alert.detector.id,
@@ -110,9 +112,15 @@ export const hecAlert = (envelope: Envelope, alert: Alert): Outgoing => {
     key_id: alert.entity.key_id,
     schema_version: alert.schema_version,
   })
-  const bytes = objectOf(envelope, alert.time.last_event, alert.detector.id, fields, cimAlert(alert))
+  const body = envelope.rendering.alert(alert)
+  const bytes = objectOf(envelope, alert.time.last_event, alert.detector.id, fields, body)
   return { stream: 'alerts', id: alert.alert_id, alert, bytes }
 }
+
+export const hecEncoder = (envelope: Envelope): Encoder => ({
+  event: (json) => hecEvent(envelope, json),
+  alert: (alert) => hecAlert(envelope, alert),
+})
 
 interface HecAnswer {
   readonly code?: number
@@ -190,36 +198,29 @@ export const meaningOf = (
 type Call = (path: string, body: Buffer | undefined, signal: AbortSignal) => Promise<Answer>
 
 /** Calls of one channel: its token, its cookies (a load balancer keeps us at one indexer by them). */
-const channelOf = (options: SplunkOptions, http: HttpClient): { call: Call; renew(): void } => {
+const callsOf = (options: SplunkOptions, http: HttpClient): Call => {
   const channel = randomUUID()
   const base = options.url.replace(/\/+$/, '')
   const cookies = new Map<string, string>()
-  let token: string | undefined
-  return {
-    renew() {
-      token = undefined
-    },
-    async call(path, body, signal) {
-      token ??= options.token()
-      const zipped = body !== undefined && options.gzip && body.length > 1024
-      const answer = await http.send(
-        new URL(`${base}/services/collector${path}`),
-        {
-          method: body === undefined ? 'GET' : 'POST',
-          headers: {
-            authorization: `Splunk ${token}`,
-            'x-splunk-request-channel': channel,
-            ...(body && { 'content-type': 'application/json' }),
-            ...(zipped && { 'content-encoding': 'gzip' }),
-            ...(cookies.size > 0 && { cookie: [...cookies.values()].join('; ') }),
-          },
-          ...(body && { body: zipped ? await compress(body) : body }),
+  return async (path, body, signal) => {
+    const zipped = body !== undefined && options.gzip && body.length > 1024
+    const answer = await http.send(
+      new URL(`${base}/services/collector${path}`),
+      {
+        method: body === undefined ? 'GET' : 'POST',
+        headers: {
+          authorization: `Splunk ${options.token()}`,
+          'x-splunk-request-channel': channel,
+          ...(body && { 'content-type': 'application/json' }),
+          ...(zipped && { 'content-encoding': 'gzip' }),
+          ...(cookies.size > 0 && { cookie: [...cookies.values()].join('; ') }),
         },
-        signal,
-      )
-      for (const cookie of answer.cookies) cookies.set(cookie.split('=')[0] ?? '', cookie)
-      return answer
-    },
+        ...(body && { body: zipped ? await compress(body) : body }),
+      },
+      signal,
+    )
+    for (const cookie of answer.cookies) cookies.set(cookie.split('=')[0] ?? '', cookie)
+    return answer
   }
 }
 
@@ -294,7 +295,7 @@ const ackPoller = (call: Call, options: SplunkOptions, onOff: () => Confirmation
 export const splunkSink = (options: SplunkOptions): Sink => {
   const { name, ack, onNotice, inFlight } = options
   const http = httpClient(options.caFile, inFlight + 1)
-  const { call, renew } = channelOf(options, http)
+  const call = callsOf(options, http)
   let acknowledged = ack !== 'off'
   /** Requests at the same time: one after a failure, so that a busy server is asked once. */
   let width = inFlight
@@ -310,10 +311,7 @@ export const splunkSink = (options: SplunkOptions): Sink => {
     acknowledged = false
     return { kind: 'accepted' }
   }
-  const encoder: Encoder = {
-    event: (json) => hecEvent(options, json),
-    alert: (alert) => hecAlert(options, alert),
-  }
+  const encoder = hecEncoder(options)
   const poller = ackPoller(call, options, off)
 
   /** Blank events: nothing is written, but address, certificate, token and index are looked at. */
@@ -360,24 +358,17 @@ export const splunkSink = (options: SplunkOptions): Sink => {
           const unsure = Promise.resolve(again(`nothing acknowledges what stood before a bad object`))
           return { ...found, confirmed: unsure }
         }
-        case 'again':
-          if (found.fault) renew()
-          return found
         default:
           return found
       }
     } catch (cause) {
-      signal.throwIfAborted()
-      if (cause instanceof NoAnswer) return again(cause.message)
-      if (cause instanceof SinkFault) return again(cause.message, true)
-      throw cause
+      return unanswered(cause, signal)
     }
   }
 
   return {
     name,
     async open(_, signal) {
-      renew()
       await probe(signal)
       return memo()
     },

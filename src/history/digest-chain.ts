@@ -19,7 +19,7 @@ import {
 } from './digest.ts'
 
 /** Digests are delivered every hour. */
-const HOUR_MS = 3_600_000
+export const HOUR_MS = 3_600_000
 /** How late a digest, or a file after the time in its name, may come before its absence says something. */
 export const GRACE_MS = 2 * HOUR_MS
 /** Hashes remembered for each region, to name what was exchanged with what. */
@@ -64,7 +64,7 @@ export const logTime = (name: string): number | undefined => {
 }
 
 /** Chains one after the other, each from its newest digest to its oldest. */
-const chainOf = (place: DigestPlace) =>
+export const chainOf = (place: DigestPlace) =>
   [place.account, place.region, place.trail, place.homeRegion, place.backfill ? 'backfill' : ''].join(' ')
 export const digestOrder = (a: DigestPlace, b: DigestPlace): number => {
   const [first, second] = [chainOf(a), chainOf(b)]

@@ -24,7 +24,7 @@ export const text = (value: string) => `'${value.replaceAll("'", "''")}'`
 export const list = (paths: readonly string[]) => `[${paths.map(text).join(', ')}]`
 
 /** Level 1 is as small as level 3 on these records, and faster (bench/README.md). */
-const PARQUET = `(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v2, ROW_GROUP_SIZE 20480)`
+const PARQUET = `(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v2, ROW_GROUP_SIZE 4096)`
 const MEMORY = '640MB'
 
 export interface Duck {
@@ -57,15 +57,12 @@ export const openDuck = async (scratch: string, threads = 2, memory?: string): P
   }
 }
 
-const TABLE = `CREATE OR REPLACE TABLE incoming(kind VARCHAR, day VARCHAR, leaf BIGINT, seq BIGINT, item INTEGER,
-  kept BIGINT, time VARCHAR, raw BLOB, body VARCHAR)`
+const TABLE = `CREATE OR REPLACE TABLE incoming(leaf BIGINT, seq BIGINT, item INTEGER, kept BIGINT, time VARCHAR, raw BLOB, body VARCHAR)`
 
 export const loadRecords = async ({ connection }: Duck, records: readonly HistoryRecord[]): Promise<void> => {
   await connection.run(TABLE)
   const appender = await connection.createAppender('incoming')
-  for (const { kind, leaf, seq, item, kept, time, raw, body } of records) {
-    appender.appendVarchar(kind)
-    appender.appendVarchar(time.slice(0, 10))
+  for (const { leaf, seq, item, kept, time, raw, body } of records) {
     appender.appendBigInt(BigInt(leaf))
     appender.appendBigInt(BigInt(seq))
     appender.appendInteger(item)
@@ -104,13 +101,19 @@ const readerOf = (kind: KindName) => {
 
 type Written = Omit<HistoryFile, 'path' | 'sha256' | 'leaves'>
 
-/** Writes the loaded records of one kind and day. */
-export const writeFile = async (duck: Duck, kind: KindName, day: string, path: string): Promise<Written> => {
+/** Writes loaded records of one kind and day. @param leaves the first and the last of them */
+export const writeFile = async (
+  duck: Duck,
+  kind: KindName,
+  day: string,
+  leaves: readonly [number, number],
+  path: string,
+): Promise<Written> => {
   const { shape, columns } = readerOf(kind)
   rmSync(path, { force: true })
   await duck.connection.run(
     `COPY (SELECT leaf, seq, item, kept, time::TIMESTAMP AS time, ${columns}, ${kind === 'feed' ? 'raw, ' : ''}body
-     FROM (SELECT *, from_json(body, ${text(shape)}) AS s FROM incoming WHERE kind = ${text(kind)} AND day = ${text(day)})
+     FROM (SELECT *, from_json(body, ${text(shape)}) AS s FROM incoming WHERE leaf BETWEEN ${leaves[0]} AND ${leaves[1]})
      ORDER BY ${kinds[kind].order}) TO ${text(path)} ${PARQUET}`,
   )
   return { kind, day, ...(await measure(duck, kind, path)) }
@@ -161,7 +164,7 @@ export const mergeFiles = async (
 }
 
 /** Row groups are read apart: what is damaged hides no more than its own. */
-const GROUP_ROWS = 20_480
+const GROUP_ROWS = 4096
 
 /** Hands over the records of a file in chunks. @throws when a chunk cannot be read and `onDamage` is not given */
 export const readRecords = async (

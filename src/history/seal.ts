@@ -42,8 +42,8 @@ export interface PastRow {
   readonly body: string
 }
 
-/** Of raw bytes and events in one segment, before compression: DuckDB holds them twice. */
-const SEGMENT_BYTES = 48 * 1024 * 1024
+/** Of raw bytes and events in one segment, before compression: with 48 MiB the process grew to 1 GB (bench/history.ts). */
+const SEGMENT_BYTES = 40 * 1024 * 1024
 const SEGMENT_ROWS = 50_000
 
 const ENTRY_BYTES = 85
@@ -124,7 +124,6 @@ const keepFile = async (
 }
 
 const writeFiles = async (writer: Writer, duck: Duck, number: number, records: readonly HistoryRecord[]) => {
-  await loadRecords(duck, records)
   const files: HistoryFile[] = []
   const scratch = join(writer.store.scratch, `seal-${process.pid}.parquet`)
   mkdirSync(writer.store.scratch, { recursive: true })
@@ -135,8 +134,8 @@ const writeFiles = async (writer: Writer, duck: Duck, number: number, records: r
       (one, at) => at >= from && (one.kind !== kind || one.time.slice(0, 10) !== day),
     )
     const next = end < 0 ? records.length : end
-    const written = await writeFile(duck, kind, day, scratch)
     const leaves: [number, number] = [records[from]?.leaf ?? 0, records[next - 1]?.leaf ?? 0]
+    const written = await writeFile(duck, kind, day, leaves, scratch)
     if (written.rows !== next - from)
       throw new KeytrailError('internal.fault', `${written.rows} of ${next - from} records were written`)
     files.push(await keepFile(writer, number, scratch, { ...written, leaves: [leaves] }))
@@ -168,11 +167,13 @@ export const sealRecords = async (
   const records = placed(unplaced, state.tree.size)
   const edge = await loadEdge(state.tree.size, writer.store.get)
   if ('missing' in edge) throw new KeytrailError('history.damaged', `${edge.missing} is missing or damaged`)
+  await loadRecords(duck, records)
+  const writing = writeFiles(writer, duck, state.number + 1, records) // DuckDB works while this thread hashes
   const leaves = Buffer.allocUnsafe(records.length * HASH_BYTES)
   for (const [at, one] of records.entries()) leaves.set(leafHash(entryOf(one)), at * HASH_BYTES)
   const tiles: [string, Buffer][] = []
   grow(edge, leaves, (path, tile) => tiles.push([path, tile]))
-  const added = await writeFiles(writer, duck, state.number + 1, records)
+  const added = await writing
   const partial = partialTiles(edge.size).flatMap(({ path, width }, level): [string, Buffer][] =>
     width === 0 ? [] : [[path, edge.levels[level] ?? Buffer.alloc(0)]],
   )

@@ -94,9 +94,9 @@ const beside = async <T>(all: readonly T[], work: (one: T, at: number) => Promis
 
 export const folderStore = (folder: string): HistoryStore => {
   const scratch = join(folder, 'tmp')
-  mkdirSync(scratch, { recursive: true })
   const made = new Set<string>()
   const place = (path: string): string => {
+    mkdirSync(scratch, { recursive: true }) // when something is written: it may be a copy that nobody can change
     const target = join(folder, path)
     const parent = dirname(target)
     if (!made.has(parent)) {

@@ -4,6 +4,7 @@ import type {
   Finding,
   IntegrityReport,
   IntegrityVerdict,
+  ObjectVerdict,
   TrailObjects,
   TrailReport,
 } from '../model/integrity.ts'
@@ -18,12 +19,15 @@ import {
 } from './digest.ts'
 import { digestOrder, type FileToJudge, GRACE_MS, judgeRegion, type Range } from './digest-chain.ts'
 
+/** Objects that are read by name alone. */
+type NamedObjects = Pick<TrailObjects, 'nameOf' | 'read'>
+
 /** A digest names some hundred bytes for each file of one hour; this is room for 100,000 files. */
 const MAX_DIGEST_BYTES = 64 * 1024 * 1024
 /** Objects read at once: a bucket answers in tens of milliseconds. */
 const READERS = 16
 
-const readDigest = async (objects: TrailObjects, name: string): Promise<DigestRead> => {
+const readDigest = async (objects: NamedObjects, name: string): Promise<DigestRead> => {
   const chunks: Buffer[] = []
   let bytes = 0
   const read = await objects.read(name, (chunk) => {
@@ -35,7 +39,7 @@ const readDigest = async (objects: TrailObjects, name: string): Promise<DigestRe
   return { ...read, content: Buffer.concat(chunks) }
 }
 
-const readHash = async (objects: TrailObjects, name: string): Promise<FileRead> => {
+const readHash = async (objects: NamedObjects, name: string): Promise<FileRead> => {
   const sha256 = createHash('sha256')
   const read = await objects.read(name, (chunk) => {
     sha256.update(chunk)
@@ -124,7 +128,7 @@ export const verifyTrails = async (
 
 export interface VerifiedDigest {
   /** Of the digest itself and of each file it names. */
-  readonly objects: readonly { readonly object: string; readonly verdict: IntegrityVerdict }[]
+  readonly objects: readonly ObjectVerdict[]
   readonly findings: readonly Finding[]
 }
 
@@ -133,15 +137,13 @@ export interface VerifiedDigest {
  * is still the one it names. What needs the following digest, such as a deleted newest one, is for who waits for it.
  */
 export const verifyDigest = async (
-  objects: TrailObjects,
+  objects: NamedObjects,
   name: string,
   keys: KeyRing,
 ): Promise<VerifiedDigest> => {
   const judged = judgeDigest(name, await readDigest(objects, name), undefined, keys, objects.nameOf)
   const findings = [...judged.findings]
-  const verdicts: { object: string; verdict: IntegrityVerdict }[] = [
-    { object: name, verdict: judged.verdict },
-  ]
+  const verdicts: ObjectVerdict[] = [{ object: name, verdict: judged.verdict }]
   const { digest, verdict } = judged
   if (digest === undefined || verdict === 'failed') return { objects: verdicts, findings }
   const {
@@ -149,7 +151,8 @@ export const verifyDigest = async (
     previousDigestS3Object: key,
     previousDigestHashValue: sha256,
   } = digest
-  if (bucket && key && sha256) {
+  // A trail may move to another bucket: what it left there is not for who reads this one.
+  if (bucket === digest.digestS3Bucket && key && sha256) {
     const previous = { name: objects.nameOf(bucket, key), sha256 }
     const finding = judgeFile(previous, await readHash(objects, previous.name))
     if (finding !== undefined) {

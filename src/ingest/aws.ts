@@ -4,7 +4,8 @@ import { messageOf } from '../model/error.ts'
 import type { AwsRole } from '../model/setting.ts'
 
 export interface AwsAccess {
-  readonly region: string
+  /** Where the AWS tools look for it, unless it is named. */
+  readonly region?: string | undefined
   /** Assumed before anything is asked. */
   readonly role?: AwsRole | undefined
   /** Where the service is, when it is not the region's own address. */
@@ -19,8 +20,8 @@ const ANSWER_MS = 60_000
 export const awsClient = async ({ region, role, endpoint }: AwsAccess) => {
   const { fromTemporaryCredentials } = await import('@aws-sdk/credential-providers')
   return {
-    region,
-    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS },
+    ...(region !== undefined && { region }),
+    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS, socketTimeout: ANSWER_MS },
     ...(endpoint !== undefined && { endpoint }),
     ...(role !== undefined && {
       credentials: fromTemporaryCredentials({
@@ -29,7 +30,7 @@ export const awsClient = async ({ region, role, endpoint }: AwsAccess) => {
           RoleSessionName: 'keytrail',
           ...(role.external_id !== undefined && { ExternalId: role.external_id }),
         },
-        clientConfig: { region },
+        ...(region !== undefined && { clientConfig: { region } }),
       }),
     }),
   }

@@ -16,6 +16,7 @@ import type { Piece, Position, Source } from '../pipeline/ports.ts'
 import { needsOperator, refusal } from './aws.ts'
 import { isBadToken, type LogGroup, type OpenGroup, openGroup, placeOf, type Span } from './cloudwatch-api.ts'
 import { hashOf } from './minutes.ts'
+import { emptyPiece, NOTHING } from './piece.ts'
 import { type Page, sweeps } from './sweeps.ts'
 
 export interface CloudWatchLogsOptions extends Omit<CloudWatchLogsConfig, 'type'> {
@@ -27,7 +28,6 @@ export interface CloudWatchLogsOptions extends Omit<CloudWatchLogsConfig, 'type'
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<unknown>
 }
 
-const NOTHING = Buffer.alloc(0)
 /** Bytes handed over at once: small enough to commit in time. */
 const PIECE_BYTES = 256 * 1024
 /** Waits after failures: full jitter over doubling steps (AWS Architecture Blog, Exponential Backoff And Jitter). */
@@ -108,7 +108,7 @@ export const cloudWatchLogs = (options: CloudWatchLogsOptions): Source => {
     const place = placeOf(group)
     const ready = pace(options.requests_per_second, signal)
     const handOver = (keep: string, bytes: Buffer, position: () => Position | undefined, from = place) =>
-      take({ place: from, keep, bytes, ends: true, position })
+      take(emptyPiece(from, { keep, bytes, position }))
 
     let told = { reason: '', at: 0 }
     /** Nothing is known of what comes meanwhile: silence is not quiet. */
@@ -118,13 +118,7 @@ export const cloudWatchLogs = (options: CloudWatchLogsOptions): Source => {
         onNotice(`${place} cannot be read, it is tried again: ${reason}`)
       }
       unread.add(group)
-      await take({
-        place,
-        bytes: NOTHING,
-        ends: true,
-        position: () => undefined,
-        trouble: `${place}: ${reason}`,
-      })
+      await take(emptyPiece(place, { trouble: `${place}: ${reason}` }))
     }
     const well = () => {
       if (told.reason !== '') onNotice(`${place} is read again`)

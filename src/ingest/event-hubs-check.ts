@@ -2,7 +2,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { EventHubConsumerClient } from '@azure/event-hubs'
 import type { Check } from '../pipeline/ports.ts'
-import { explainedHub, type HubAccess, isStolen, openHub } from './hub-client.ts'
+import { aborted, within } from '../pipeline/waiting.ts'
+import { type CheckpointAccess, hubCheckpoints } from './hub-checkpoints.ts'
+import { explainedHub, isStolen, openHub } from './hub-client.ts'
+import { newHubPartition } from './hub-partition.ts'
 
 /** Of each step. */
 const STEP_MS = 20_000
@@ -33,14 +36,11 @@ const readOne = (client: EventHubConsumerClient, id: string): Promise<string> =>
   })
 
 export const checkEventHubs = async (
-  { hubs, ...access }: HubAccess & { readonly hubs: readonly string[] },
+  { hubs, ...access }: CheckpointAccess & { readonly hubs: readonly string[] },
   signal: AbortSignal,
 ): Promise<readonly Check[]> => {
   const checks: Check[] = []
-  const interrupted = new Promise<never>((_, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason))
-  })
-  interrupted.catch(() => {}) // whoever waits for it has it
+  const interrupted = aborted(signal)
   /** @returns what `work` gives, if it goes well */
   const step = async <T>(name: string, work: () => Promise<T>, say: (found: T) => string) => {
     const late = sleep(STEP_MS, undefined, { ref: false }).then(() => {
@@ -57,6 +57,7 @@ export const checkEventHubs = async (
       return undefined
     }
   }
+  const checkpoints = hubCheckpoints(access, () => {})
   for (const hub of hubs) {
     const client = await step(
       `sign in for ${hub}`,
@@ -71,14 +72,25 @@ export const checkEventHubs = async (
         ({ partitionIds }) => `it answers, and has ${partitionIds.length} partitions`,
       )
       const [first] = found?.partitionIds ?? []
-      if (first !== undefined)
+      if (first !== undefined) {
+        if (access.checkpoints !== undefined)
+          await step(
+            'checkpoints',
+            () => checkpoints.known(newHubPartition(hub, first)),
+            (mark) =>
+              `they can be read; partition ${first} of ${hub} ${mark === undefined ? 'has none yet' : `is at ${mark.sequenceNumber}`}`,
+          )
         await step(
           `consumer group ${access.consumer_group} of ${hub}`,
           () => readOne(client, first),
           (text) => text,
         )
+      }
     } finally {
-      await Promise.race([client.close().catch(() => {}), sleep(2000, undefined, { ref: false })]) // it is not used again
+      await within(
+        2000,
+        client.close().catch(() => {}),
+      ) // it is not used again
     }
   }
   return checks

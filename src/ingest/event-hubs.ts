@@ -7,6 +7,9 @@
 import type { EventHubConsumerClient } from '@azure/event-hubs'
 import type { Piece, Source } from '../pipeline/ports.ts'
 import { turns } from '../pipeline/turns.ts'
+import { doubling, rest, within } from '../pipeline/waiting.ts'
+import { seldom } from '../telemetry/seldom.ts'
+import { hubCheckpoints } from './hub-checkpoints.ts'
 import { openHub } from './hub-client.ts'
 import { type HubPartition, isRead, newHubPartition } from './hub-partition.ts'
 import {
@@ -15,13 +18,13 @@ import {
   hubReader,
   LOOK_MS,
   MAX_WAIT_MS,
-  restUntil,
   unused,
-  within,
 } from './hub-reader.ts'
 
 /** Between two looks for partitions that were added. */
 const LIST_MS = 60_000
+/** Between two times that checkpoints are written: they cost as events do. */
+const CHECKPOINT_MS = 10_000
 /** The same trouble is told again after this time. */
 const REPEAT_MS = 600_000
 /** A graceful stop has ten seconds for everything (architecture.md section 8). */
@@ -29,18 +32,12 @@ const CLOSE_MS = 2000
 
 export const eventHubs = (options: EventHubsOptions): Source => {
   const { hubs, follow, onAlarm } = options
-
-  const told = new Map<string, number>()
-  const tell = (say: (text: string) => void, text: string) => {
-    if (performance.now() - (told.get(text) ?? Number.NEGATIVE_INFINITY) < REPEAT_MS) return
-    told.set(text, performance.now())
-    say(text)
-  }
+  const tell = seldom(REPEAT_MS)
+  const checkpoints = hubCheckpoints(options, (text) => tell(options.onNotice, text))
 
   const read: Source['read'] = async (known, give, signal) => {
     const done = new AbortController()
     const stop = AbortSignal.any([signal, done.signal])
-    const rest = restUntil(stop)
     const closing = new Set<Promise<void>>()
     /** A connection that is lost closes slowly: nobody waits for it before the end. */
     const hangUp = (closed: Promise<void>) => {
@@ -60,11 +57,22 @@ export const eventHubs = (options: EventHubsOptions): Source => {
         done.abort()
       })
 
-    const { readPartition, trouble } = hubReader({ options, stop, partitions, known, take, tell, hangUp })
+    const { readPartition, trouble } = hubReader({
+      options,
+      stop,
+      partitions,
+      known,
+      take,
+      tell,
+      hangUp,
+      checkpoints,
+    })
     const reading: Promise<void>[] = []
     /** Finds the partitions of a hub, and those that are added. */
     const readHub = async (hub: string) => {
-      for (let wait = FIRST_WAIT_MS; !stop.aborted; ) {
+      const wait = doubling(FIRST_WAIT_MS, MAX_WAIT_MS)
+      while (!stop.aborted) {
+        let restMs = LIST_MS
         let client: EventHubConsumerClient | undefined
         try {
           client = await openHub(options, hub)
@@ -75,21 +83,21 @@ export const eventHubs = (options: EventHubsOptions): Source => {
           for (const one of fresh) partitions.set(one.keep, one)
           for (const one of fresh) reading.push(readPartition(one))
           listed.add(hub)
-          wait = LIST_MS
+          wait.reset()
         } catch (cause) {
           if (!stop.aborted) await trouble(hub, cause)
+          restMs = wait.next()
         } finally {
           if (client !== undefined) await within(CLOSE_MS, client.close().catch(unused))
         }
-        await rest(wait)
-        wait = Math.min(wait * 2, listed.has(hub) ? LIST_MS : MAX_WAIT_MS)
+        await rest(restMs, stop)
       }
     }
 
     /** Says when nothing is unread, and ends when that is all that is asked. */
     const survey = async () => {
       while (!stop.aborted) {
-        await rest(LOOK_MS / 4)
+        await rest(LOOK_MS / 4, stop)
         const all = [...partitions.values()]
         for (const { stopped: why } of all) if (why !== undefined) tell(onAlarm, why)
         if (listed.size < hubs.length || stop.aborted) continue
@@ -100,7 +108,14 @@ export const eventHubs = (options: EventHubsOptions): Source => {
       }
     }
 
-    await Promise.all([survey(), ...hubs.map(readHub)])
+    const writeCheckpoints = async () => {
+      while (checkpoints.isOn && !stop.aborted) {
+        await rest(CHECKPOINT_MS, stop)
+        await checkpoints.flush()
+      }
+    }
+
+    await Promise.all([survey(), writeCheckpoints(), ...hubs.map(readHub)])
     await Promise.all(reading)
     await within(CLOSE_MS, Promise.all(closing))
     if (failure !== undefined) throw failure
@@ -114,5 +129,6 @@ export const eventHubs = (options: EventHubsOptions): Source => {
       const { checkEventHubs } = await import('./event-hubs-check.ts')
       return checkEventHubs(options, signal)
     },
+    close: async () => void (await within(CLOSE_MS, checkpoints.flush())),
   }
 }

@@ -1,6 +1,7 @@
 /** What an Event Hubs source knows about one partition: where it goes on, and what is gone. */
 import type { EventPosition, PartitionProperties } from '@azure/event-hubs'
 import type { Position } from '../pipeline/ports.ts'
+import { type Gap, removed } from './gap.ts'
 
 export interface HubPartition {
   readonly hub: string
@@ -54,7 +55,7 @@ export const newHubPartition = (hub: string, id: string): HubPartition => ({
 })
 
 /** What an offset is that stands before the first event there is (the vendor's `earliestEventPosition`). */
-const BEFORE_ALL = '-1'
+export const BEFORE_ALL = '-1'
 
 export const positionOf = (sequence: number, offset: string | undefined): Position => ({
   sequence,
@@ -90,16 +91,8 @@ export const startOf = ({ next, offset }: HubPartition, start: string): EventPos
   return { enqueuedOn: Date.parse(start) - 1 } // what was enqueued at that time belongs to it
 }
 
-export interface Gap {
-  readonly text: string
-  /** Sequence number where the events begin that are still there. */
-  readonly at: number
-}
-
-const counted = (from: number, to: number) => (to - from === 1 ? 'one event' : `${to - from} events`)
-
 /** Whether what comes next is gone: by retention, or because the hub is another one now. */
-export const gapOf = (one: HubPartition, there: PartitionProperties): Gap | undefined => {
+export const gapOf = (one: HubPartition, there: PartitionProperties): Gap<number> | undefined => {
   const { keep, next, jumps, jumpedTo } = one
   if (next === undefined) return undefined
   const first = there.beginningSequenceNumber
@@ -110,16 +103,11 @@ export const gapOf = (one: HubPartition, there: PartitionProperties): Gap | unde
       at: first,
     }
   const at = next < first ? first : jumps > 1 ? jumpedTo : next
-  return at > next
-    ? {
-        text: `${keep}: sequence numbers ${next}..${at - 1} (${counted(next, at)}) were removed before they were read`,
-        at,
-      }
-    : undefined
+  return at > next ? removed(keep, ['sequence numbers', 'event'], next, at) : undefined
 }
 
 /** Goes on behind a gap. */
-export const pass = (one: HubPartition, { at }: Gap, there: PartitionProperties) => {
+export const pass = (one: HubPartition, { at }: Gap<number>, there: PartitionProperties) => {
   one.next = at
   one.offset = at === there.beginningSequenceNumber ? BEFORE_ALL : undefined
   one.jumps = 0

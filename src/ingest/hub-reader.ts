@@ -6,7 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { EventHubConsumerClient, ReceivedEventData } from '@azure/event-hubs'
 import type { EventHubsConfig } from '../model/sources.ts'
 import type { Piece, Position } from '../pipeline/ports.ts'
-import { explainedHub, type HubAccess, isStolen, MOST_EVENTS, openHub, tame } from './hub-client.ts'
+import { aborted, doubling, rest, within } from '../pipeline/waiting.ts'
+import { goingOn, standing } from './gap.ts'
+import type { CheckpointAccess, hubCheckpoints } from './hub-checkpoints.ts'
+import { explainedHub, isStolen, MOST_EVENTS, openHub, tame } from './hub-client.ts'
 import {
   begin,
   gapOf,
@@ -18,9 +21,10 @@ import {
   startOf,
   weigh,
 } from './hub-partition.ts'
+import { emptyPiece, NOTHING } from './piece.ts'
 
 export interface EventHubsOptions
-  extends HubAccess,
+  extends CheckpointAccess,
     Pick<EventHubsConfig, 'hubs' | 'start' | 'on_gap' | 'prefetch_bytes' | 'stall_seconds'> {
   readonly feed_id: string
   /** Go on when all that is there has been read. */
@@ -41,6 +45,7 @@ export interface Reading {
   tell(say: (text: string) => void, text: string): void
   /** Closes a connection without waiting for it. */
   hangUp(closed: Promise<void>): void
+  readonly checkpoints: ReturnType<typeof hubCheckpoints>
 }
 
 /** Between two looks at how far a partition goes. */
@@ -56,7 +61,6 @@ export const MAX_WAIT_MS = 30_000
 const OWNER_LEVEL = 1
 /** Of opening a partition; not everything that the client waits for has an end of its own. */
 const OPEN_MS = 30_000
-const NOTHING = Buffer.alloc(0)
 /** Failures of what is not used any more. */
 export const unused = () => {}
 
@@ -66,10 +70,6 @@ type During = <T>(work: Promise<T>) => Promise<T>
 class Stalled extends Error {}
 class Jumped extends Error {}
 
-/** Resolves when it is done or the time is over. */
-export const within = (ms: number, work: Promise<unknown>) =>
-  Promise.race([work, sleep(ms, undefined, { ref: false })])
-
 /** Bytes of an event. One that is no data (AMQP value or sequence) is written as JSON. */
 const bytesOf = (body: unknown): Buffer => {
   if (Buffer.isBuffer(body)) return body
@@ -78,18 +78,10 @@ const bytesOf = (body: unknown): Buffer => {
   return Buffer.from(typeof body === 'string' ? body : JSON.stringify(body))
 }
 
-/** Waits; loops look themselves whether they go on. */
-export const restUntil = (stop: AbortSignal) => (ms: number) =>
-  sleep(ms, undefined, { signal: stop }).catch(unused)
-
-export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp }: Reading) => {
+export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp, checkpoints }: Reading) => {
   const { start, on_gap, onNotice, onAlarm } = options
   const stallMs = options.stall_seconds * 1000
-  const rest = restUntil(stop)
-  const stopped = new Promise<never>((_, reject) => {
-    stop.addEventListener('abort', () => reject(stop.reason))
-  })
-  stopped.catch(unused) // whoever waits for it has it
+  const stopped = aborted(stop)
 
   const keepPlace = (
     one: HubPartition,
@@ -97,19 +89,20 @@ export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp
     offset: string | undefined,
     bytes: Buffer = NOTHING,
   ) =>
-    take({
-      place: `${one.keep}@${sequence}`,
-      keep: one.keep,
-      bytes,
-      ends: true,
-      position: () => positionOf(sequence, offset),
-    })
+    take(
+      emptyPiece(`${one.keep}@${sequence}`, {
+        keep: one.keep,
+        bytes,
+        position: () => positionOf(sequence, offset),
+        ...(checkpoints.isOn && { settle: async () => checkpoints.settled(one, sequence, offset) }),
+      }),
+    )
 
   /** Nothing is known of what comes meanwhile: silence is not quiet. */
   const trouble = (place: string, cause: unknown) => {
     const text = `${place}: ${explainedHub(cause)}`
     tell(onNotice, `${text}; it is tried again`)
-    return take({ place, bytes: NOTHING, ends: true, position: () => undefined, trouble: text })
+    return take(emptyPiece(place, { trouble: text }))
   }
 
   /** Hands events over until `isLive` says that another connection has the partition. */
@@ -142,18 +135,21 @@ export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp
   const place = async (one: HubPartition, client: EventHubConsumerClient): Promise<boolean> => {
     const there = await look(one, client)
     if (one.next === undefined) {
+      const mark = await checkpoints.known(one)
       const added = [...partitions.values()].some(
         ({ hub, keep }) => hub === one.hub && known(keep) !== undefined,
       )
-      if (begin(one, added ? 'earliest' : start, there)) await keepPlace(one, (one.next ?? 0) - 1, one.offset)
+      if (mark !== undefined) restore(one, positionOf(mark.sequenceNumber, mark.offset))
+      if (mark !== undefined || begin(one, added ? 'earliest' : start, there))
+        await keepPlace(one, (one.next ?? 0) - 1, one.offset)
     }
     const gap = gapOf(one, there)
     if (gap === undefined) return true
     if (on_gap === 'stop') {
-      one.stopped = `${gap.text}; the partition stands: to accept the loss, set on_gap: continue and start again`
+      one.stopped = standing(gap)
       return false
     }
-    onAlarm(`${gap.text}; it goes on at ${gap.at}`)
+    onAlarm(goingOn(gap))
     pass(one, gap, there)
     await keepPlace(one, gap.at - 1, one.offset)
     return true
@@ -162,7 +158,7 @@ export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp
   const watch = async (one: HubPartition, client: EventHubConsumerClient, during: During) => {
     let why: unknown
     while (!stop.aborted) {
-      await during(rest(LOOK_MS))
+      await during(rest(LOOK_MS, stop))
       const looking = look(one, client).catch((cause) => {
         why = cause // reading may go on all the same
       })
@@ -236,24 +232,23 @@ export const hubReader = ({ options, stop, partitions, known, take, tell, hangUp
   const readPartition = async (one: HubPartition) => {
     const position = known(one.keep)
     if (position !== undefined) restore(one, position)
-    let wait = FIRST_WAIT_MS
+    const wait = doubling(FIRST_WAIT_MS, MAX_WAIT_MS)
     while (!stop.aborted && one.stopped === undefined) {
       const before = one.next
       try {
         await serve(one)
       } catch (cause) {
         if (stop.aborted) return
-        if (one.next !== before) wait = FIRST_WAIT_MS
-        if (isStolen(cause)) {
-          wait = Math.max(wait, STOLEN_WAIT_MS)
+        if (one.next !== before) wait.reset()
+        const stolen = isStolen(cause)
+        if (stolen)
           tell(
             onNotice,
             `${one.keep}: another reader of the consumer group took it over; it is taken back later`,
           )
-        } else if (cause instanceof Stalled) tell(onNotice, `${cause.message}: it is opened anew`)
+        else if (cause instanceof Stalled) tell(onNotice, `${cause.message}: it is opened anew`)
         else if (!(cause instanceof Jumped)) await trouble(one.keep, cause)
-        await rest(wait * (0.5 + Math.random() / 2))
-        wait = Math.min(wait * 2, MAX_WAIT_MS)
+        await rest(wait.next(stolen ? STOLEN_WAIT_MS : undefined) * (0.5 + Math.random() / 2), stop)
       }
     }
   }

@@ -99,7 +99,7 @@ export const checkKafka = async (options: KafkaOptions, signal: AbortSignal): Pr
       return false
     }
   }
-  const tls = tlsOf(options)
+  const tls = tlsOf(options.tls)
   const reached = []
   for (const broker of options.brokers) reached.push(await step(`broker ${broker}`, () => knock(broker, tls)))
   if (!reached.includes(true)) return checks

@@ -1,10 +1,10 @@
 /** A connection to Kafka by kafkajs: addresses, TLS, signing in, codecs, and what its failures mean. */
 import { readFileSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type ConnectionOptions, rootCertificates } from 'node:tls'
 import type { Kafka, KafkaConfig, SASLOptions } from 'kafkajs'
 import { KeytrailError, messageOf } from '../model/error.ts'
 import type { AwsRole } from '../model/setting.ts'
+import { within } from '../pipeline/waiting.ts'
 import { awsClient } from './aws.ts'
 import { loadCodecs } from './kafka-codecs.ts'
 
@@ -53,7 +53,7 @@ const pem = (name: string, path: string): string => {
 }
 
 /** @throws KeytrailError when a file cannot be read */
-export const tlsOf = ({ tls }: KafkaAccess): ConnectionOptions | undefined =>
+export const tlsOf = (tls: KafkaAccess['tls']): ConnectionOptions | undefined =>
   tls && {
     minVersion: 'TLSv1.2',
     ...(tls.ca_file !== undefined && { ca: [...rootCertificates, pem('ca_file', tls.ca_file)] }),
@@ -64,7 +64,7 @@ export const tlsOf = ({ tls }: KafkaAccess): ConnectionOptions | undefined =>
 /** Client credentials (RFC 6749, 4.4), kept until they end. */
 const tokenOf = (
   { token_url, client, scope }: Extract<KafkaSasl, { mechanism: 'oauthbearer' }>,
-  secret: string,
+  secret: () => string,
 ) => {
   let value = ''
   let until = 0
@@ -73,7 +73,7 @@ const tokenOf = (
     const answer = await fetch(token_url, {
       method: 'POST',
       headers: {
-        authorization: `Basic ${Buffer.from(`${encodeURIComponent(client)}:${encodeURIComponent(secret)}`).toString('base64')}`,
+        authorization: `Basic ${Buffer.from(`${encodeURIComponent(client)}:${encodeURIComponent(secret())}`).toString('base64')}`,
       },
       body: new URLSearchParams({ grant_type: 'client_credentials', ...(scope !== undefined && { scope }) }),
       signal: AbortSignal.timeout(CONNECT_MS),
@@ -98,10 +98,11 @@ export const saslOf = async ({ sasl, secretOf }: KafkaAccess): Promise<SASLOptio
     case 'scram-sha-512':
       return { mechanism: sasl.mechanism, username: sasl.username, password: secretOf(sasl.password) }
     case 'oauthbearer':
-      return { mechanism: 'oauthbearer', oauthBearerProvider: tokenOf(sasl, secretOf(sasl.secret)) }
+      return { mechanism: 'oauthbearer', oauthBearerProvider: tokenOf(sasl, () => secretOf(sasl.secret)) }
     case 'aws': {
       const signer = await import('aws-msk-iam-sasl-signer-js')
-      const { region, credentials } = await awsClient(sasl)
+      const { region } = sasl
+      const { credentials } = await awsClient(sasl)
       return {
         mechanism: 'oauthbearer',
         async oauthBearerProvider() {
@@ -132,7 +133,7 @@ export const openKafka = async (access: KafkaAccess): Promise<Kafka> => {
       compress: (encoder: { readonly buffer: Buffer }) => codecs[name].compress(encoder.buffer),
       decompress: codecs[name].decompress,
     })
-  const ssl = tlsOf(access)
+  const ssl = tlsOf(access.tls)
   const sasl = await saslOf(access)
   const config: KafkaConfig = {
     clientId: 'keytrail',
@@ -162,10 +163,6 @@ export const consumerSettings = {
   readUncommitted: false,
 }
 
-/** Resolves when it is done or the time is over. */
-export const within = (ms: number, work: Promise<unknown>) =>
-  Promise.race([work, sleep(ms, undefined, { ref: false })])
-
 /** Leaves the group and closes connections, as far as brokers still answer. */
 export const hangUp = async (...clients: readonly { disconnect(): Promise<void> }[]): Promise<void> => {
   await within(LEAVE_MS, Promise.allSettled(clients.map((one) => one.disconnect())))
@@ -176,7 +173,8 @@ export const rootOf = (cause: unknown): unknown =>
   cause instanceof Error && cause.cause !== undefined ? rootOf(cause.cause) : cause
 
 const remedies: Readonly<Record<string, string>> = {
-  TOPIC_AUTHORIZATION_FAILED: 'allow Read and Describe on the topic (docs/permissions/kafka-acls.md)',
+  TOPIC_AUTHORIZATION_FAILED:
+    'allow Read (for a source) or Write (for a sink) and Describe on the topic (docs/permissions/kafka-acls.md)',
   GROUP_AUTHORIZATION_FAILED: 'allow Read on the group (docs/permissions/kafka-acls.md)',
   CLUSTER_AUTHORIZATION_FAILED: 'the user may not do that on this cluster (docs/permissions/kafka-acls.md)',
   UNKNOWN_TOPIC_OR_PARTITION:

@@ -1,5 +1,6 @@
 /** What a Kafka source knows about one partition, and where it goes on. */
 import type { Position } from '../pipeline/ports.ts'
+import { type Gap, removed } from './gap.ts'
 
 export interface Partition {
   readonly topic: string
@@ -77,27 +78,19 @@ export const beginningOf = (known: Beginning, { low, high }: Range): bigint => {
   return known.start === 'latest' ? high : (known.atTime ?? high)
 }
 
-export interface Gap {
-  readonly text: string
-  /** Where the records begin that are still there. */
-  readonly at: bigint
-}
-
-const counted = (from: bigint, to: bigint) => (to - from === 1n ? 'one record' : `${to - from} records`)
-
 /**
  * Whether what comes next is gone. A client that strays twice to one place was told by the broker that the place does not exist:
  * when nothing was removed before it, the partition ends before it, or did.
  */
-export const gapOf = ({ keep, next, placed, strayed, passed }: Partition, range: Range): Gap | undefined => {
+export const gapOf = (
+  { keep, next, placed, strayed, passed }: Partition,
+  range: Range,
+): Gap<bigint> | undefined => {
   if (next === undefined) return undefined
   if (next < range.low)
     return placed && passed !== next // what is on its way may still arrive
       ? undefined
-      : {
-          text: `${keep}: offsets ${next}..${range.low - 1n} (${counted(next, range.low)}) were removed before they were read`,
-          at: range.low,
-        }
+      : removed(keep, ['offsets', 'record'], next, range.low)
   if (placed || strayed < 2) return undefined
   return {
     text: `${keep}: was read up to ${next}, and the broker has ${range.low}..${range.high - 1n}: the topic was made anew or cut off; what stood between is unknown`,

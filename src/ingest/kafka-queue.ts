@@ -2,6 +2,7 @@
 import type { KafkaMessage } from 'kafkajs'
 import type { Piece } from '../pipeline/ports.ts'
 import { positionAt } from './kafka-partition.ts'
+import { emptyPiece, NOTHING } from './piece.ts'
 
 export type Parcel = { readonly bytes: number; readonly pieces: Iterable<Piece> } | 'idle'
 
@@ -20,7 +21,6 @@ const MAX_BYTES = 4 * 1024 * 1024
 
 /** Of a message beside its own bytes, in memory: measured, about. */
 const MESSAGE_BYTES = 600
-const NOTHING = Buffer.alloc(0)
 
 /** Headers and keys are not read, but take memory as well. */
 const sizeOf = ({ key, value, headers }: KafkaMessage): number =>
@@ -39,14 +39,13 @@ export const parcelOf = (
   next: bigint,
   onSettled: () => void,
 ): Parcel => {
-  const piece = (offset: bigint | string, bytes: Buffer | null, behind: bigint): Piece => ({
-    place: `${keep}@${offset}`,
-    keep,
-    bytes: bytes ?? NOTHING, // a tombstone, or a message that is empty, moves the position alone
-    ends: true,
-    position: () => positionAt(behind),
-    ...(behind === next && { settle: async () => onSettled() }),
-  })
+  const piece = (offset: bigint | string, bytes: Buffer | null, behind: bigint): Piece =>
+    emptyPiece(`${keep}@${offset}`, {
+      keep,
+      bytes: bytes ?? NOTHING, // a tombstone, or a message that is empty, moves the position alone
+      position: () => positionAt(behind),
+      ...(behind === next && { settle: async () => onSettled() }),
+    })
   function* pieces(): Generator<Piece> {
     const last = messages.at(-1)
     for (const one of messages)

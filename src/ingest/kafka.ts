@@ -11,21 +11,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, Batch, Consumer, EachBatchPayload, Kafka } from 'kafkajs'
 import { messageOf } from '../model/error.ts'
 import type { Piece, Position, Source } from '../pipeline/ports.ts'
+import { aborted, doubling, rest, within } from '../pipeline/waiting.ts'
 import { seldom } from '../telemetry/seldom.ts'
-import {
-  consumerSettings,
-  explained,
-  hangUp,
-  type KafkaAccess,
-  openKafka,
-  rootOf,
-  within,
-} from './kafka-client.ts'
+import { goingOn, standing } from './gap.ts'
+import { consumerSettings, explained, hangUp, type KafkaAccess, openKafka, rootOf } from './kafka-client.ts'
 import { BatchUnreadable } from './kafka-codecs.ts'
 import { acknowledgments, begin, rangesOf } from './kafka-offsets.ts'
 import { gapOf, newPartition, type Partition, type Range } from './kafka-partition.ts'
 import { parcelOf, parcelQueue } from './kafka-queue.ts'
 import { clear, isCleared, ONE_BATCH_BYTES, startSearch, suspectOf } from './kafka-search.ts'
+import { emptyPiece } from './piece.ts'
 
 export interface KafkaOptions extends KafkaAccess {
   readonly feed_id: string
@@ -66,8 +61,6 @@ export const kafkaSource = (options: KafkaOptions): Source => {
   let session: Session | undefined
 
   const tell = seldom(REPEAT_MS)
-  const trouble = (cause: unknown) => tell(onNotice, `${explained(cause)}; it is tried again`)
-
   const commit = async () => session && acknowledged.commit(session.consumer, session.assigned)
 
   const read = async (
@@ -77,17 +70,21 @@ export const kafkaSource = (options: KafkaOptions): Source => {
   ): Promise<void> => {
     const done = new AbortController()
     const stop = AbortSignal.any([signal, done.signal])
-    const stopped = new Promise<never>((_, reject) => {
-      stop.addEventListener('abort', () => reject(stop.reason))
-    })
-    stopped.catch(() => {}) // whoever waits for it has it
+    const stopped = aborted(stop)
     let news = () => {}
-    let waitMs = FIRST_WAIT_MS
+    const wait = doubling(FIRST_WAIT_MS, MAX_WAIT_MS)
     let isSearching = false
     const queue = parcelQueue(take, stop, () => {
       flow()
       if (!options.follow && queue.empty) news()
     })
+
+    /** Nothing is known of what comes meanwhile: silence is not quiet. */
+    const trouble = (cause: unknown) => {
+      const text = explained(cause)
+      tell(onNotice, `${text}; it is tried again`)
+      if (queue.empty) queue.put({ bytes: 0, pieces: [emptyPiece(group, { trouble: text })] })
+    }
 
     const put = (one: Partition, messages: Batch['messages'], next: bigint) => {
       one.next = next
@@ -120,10 +117,10 @@ export const kafkaSource = (options: KafkaOptions): Source => {
       if (one.stopped !== undefined) return tell(onAlarm, one.stopped)
       const gap = gapOf(one, range)
       if (gap !== undefined && options.on_gap === 'continue') {
-        onAlarm(`${gap.text}; it goes on at ${gap.at}`)
+        onAlarm(goingOn(gap))
         goOn(one, gap.at)
       } else if (gap !== undefined) {
-        one.stopped = `${gap.text}; the partition stands: to accept the loss, set on_gap: continue and start again`
+        one.stopped = standing(gap)
         tell(onAlarm, one.stopped)
         put(one, [], one.next) // kafkajs has told the group to begin anew: tell it where this one stands
       } else if (!one.placed) goOn(one, one.hidden ?? one.next)
@@ -171,7 +168,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
         ),
       )
       own.joined = true
-      waitMs = FIRST_WAIT_MS
+      wait.reset()
       for (const one of before.values()) if (!own.assigned.has(one.keep)) one.placed = false
       for (const one of own.assigned.values()) {
         if (one.placed)
@@ -273,8 +270,7 @@ export const kafkaSource = (options: KafkaOptions): Source => {
             continue
           }
           trouble(cause)
-          await sleep(waitMs, undefined, { signal: stop }).catch(() => {}) // the loop looks itself
-          waitMs = Math.min(waitMs * 2, MAX_WAIT_MS)
+          await rest(wait.next(), stop)
         }
       }
     }

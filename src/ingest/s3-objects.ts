@@ -11,6 +11,7 @@ import { printable } from '../normalize/text.ts'
 import type { Fate, Piece } from '../pipeline/ports.ts'
 import { awsClient, isDenied, isNamed } from './aws.ts'
 import { readStream, unpackBeside } from './files.ts'
+import { emptyPiece } from './piece.ts'
 import type { Announced } from './s3-notification.ts'
 
 export type Take = (piece: Piece) => Promise<void>
@@ -23,18 +24,9 @@ const UNPACKED_BYTES = 4 * 1024 * 1024
 const PIECE_BYTES = 256 * 1024
 /** A fetch that takes longer has stalled: a modest line brings 4 MiB in ten seconds. */
 const FETCH_MS = 120_000
-const NOTHING = Buffer.alloc(0)
 const MAX_DETAIL = 300
 
 export const placeOf = ({ bucket, key }: Pick<Announced, 'bucket' | 'key'>) => `s3://${bucket}/${key}`
-
-export const emptyPiece = (place: string, more: Partial<Piece>): Piece => ({
-  place,
-  bytes: NOTHING,
-  ends: true,
-  position: () => undefined,
-  ...more,
-})
 
 /** Whether the name alone says that there are no records in it. */
 export const skippedByName = (key: string): Fate['reason'] => {

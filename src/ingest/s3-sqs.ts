@@ -11,10 +11,13 @@ import type { S3Config } from '../model/sources.ts'
 import { printable } from '../normalize/text.ts'
 import type { Fate, Piece, Source } from '../pipeline/ports.ts'
 import { turns } from '../pipeline/turns.ts'
+import { doubling } from '../pipeline/waiting.ts'
+import { seldom } from '../telemetry/seldom.ts'
 import { refusal } from './aws.ts'
+import { emptyPiece } from './piece.ts'
 import { checkS3 } from './s3-check.ts'
 import { type Announced, announcementIn } from './s3-notification.ts'
-import { emptyPiece, handOver, isDecided, openBuckets, placeOf, skippedByName } from './s3-objects.ts'
+import { handOver, isDecided, openBuckets, placeOf, skippedByName } from './s3-objects.ts'
 import { openQueue, type Queue } from './s3-queue.ts'
 
 export interface S3Options extends S3Config {
@@ -38,21 +41,10 @@ const TELL_MS = 60_000
 /** Under this place is kept when the source began, if it passes over what was there. */
 const BEGAN = 'queue'
 
-/** Tells the same thing now and then only. */
-const patient = (onNotice: (text: string) => void) => {
-  const told = new Map<string, number>()
-  return (about: string, text: string) => {
-    const now = performance.now()
-    if (now - (told.get(about) ?? Number.NEGATIVE_INFINITY) < TELL_MS) return
-    if (told.size > 1000) told.clear()
-    told.set(about, now)
-    onNotice(printable(text))
-  }
-}
-
 export const s3Source = (options: S3Options): Source => {
   const { feed_id, region, follow, onNotice } = options
-  const tell = patient(onNotice)
+  const tellSeldom = seldom(TELL_MS)
+  const tell = (about: string, text: string) => tellSeldom(onNotice, printable(text), about)
   let queue: Queue | undefined
   const buckets = openBuckets(options)
 
@@ -125,7 +117,7 @@ export const s3Source = (options: S3Options): Source => {
       let wait = SHORT_WAIT_S
       /** @returns what came; waits as long as the queue cannot be asked */
       const receive = async (max: number, waitSeconds: number): Promise<readonly Message[]> => {
-        for (let retryMs = RETRY_MS; ; retryMs = Math.min(retryMs * 2, MAX_RETRY_MS))
+        for (const wait = doubling(RETRY_MS, MAX_RETRY_MS); ; )
           try {
             return await own.receive(max, waitSeconds, stop)
           } catch (cause) {
@@ -133,7 +125,7 @@ export const s3Source = (options: S3Options): Source => {
             const why = refusal(cause, 'sqs:ReceiveMessage', options.queue)
             tell('receive', `${options.queue} cannot be read and is tried again: ${why}`)
             await take(emptyPiece(BEGAN, { trouble: `${options.queue}: ${why}` }))
-            await sleep(retryMs, undefined, { signal: stop })
+            await sleep(wait.next(), undefined, { signal: stop })
           }
       }
       try {

@@ -1,7 +1,9 @@
 /** A bucket with CloudTrail digests and logs, and the public keys of CloudTrail, by the SDK of AWS. */
 import { Readable } from 'node:stream'
+import type { S3Client } from '@aws-sdk/client-s3'
 import { KeytrailError, messageOf } from '../model/error.ts'
 import type { ObjectRead, TrailObjects } from '../model/integrity.ts'
+import { type AwsAccess, awsClient, isNamed } from './aws.ts'
 import { readStream } from './files.ts'
 
 /** Days whose objects are looked at, milliseconds since 1970. */
@@ -9,9 +11,6 @@ export interface Days {
   readonly from?: number | undefined
   readonly to?: number | undefined
 }
-
-/** A connection that is silent for longer is dead. */
-const requestHandler = { connectionTimeout: 5000, requestTimeout: 60_000, socketTimeout: 60_000 }
 
 const DAY_MS = 86_400_000
 /** `2026/03/02`, as in the names of objects. */
@@ -23,12 +22,41 @@ const descends = (folder: string) => /\/(?:AWSLogs|o-[a-z0-9]+|\d{12})\/$/.test(
 const cloud = (what: string, cause: unknown) =>
   new KeytrailError('verify.cloud', `${what}: ${messageOf(cause)}`, { cause })
 
+/** Objects by their `s3://` names. @param clientOf the client that reads a bucket, if one may */
+export const namedObjects = (
+  clientOf: (bucket: string) => Promise<S3Client | undefined>,
+  signal?: AbortSignal,
+): Pick<TrailObjects, 'nameOf' | 'read'> => ({
+  nameOf: (bucket, key) => `s3://${bucket}/${key}`,
+  async read(name, push): Promise<ObjectRead> {
+    const [, Bucket = '', Key] = /^s3:\/\/([^/]+)\/(.+)$/s.exec(name) ?? []
+    try {
+      const client = await clientOf(Bucket)
+      if (client === undefined)
+        return { kind: 'unreadable', detail: `the bucket ${Bucket} is not named in the configuration` }
+      const { GetObjectCommand } = await import('@aws-sdk/client-s3')
+      const answer = await client.send(new GetObjectCommand({ Bucket, Key }), {
+        ...(signal && { abortSignal: signal }),
+      })
+      if (!(answer.Body instanceof Readable))
+        return { kind: 'unreadable', detail: 'an answer without a body' }
+      const failure = await readStream(answer.Body, push)
+      if (failure === undefined) return { kind: 'read', metadata: answer.Metadata ?? {} }
+      const kind = failure.reason === 'unreadable' ? 'unreadable' : 'damaged'
+      return { kind, detail: failure.detail }
+    } catch (cause) {
+      if (isNamed(cause, 'NoSuchKey')) return { kind: 'missing' }
+      return { kind: 'unreadable', detail: messageOf(cause) }
+    }
+  },
+})
+
 /** @param url `s3://bucket` or `s3://bucket/prefix`; the prefix ends before AWSLogs or within it */
-export const trailBucket = async (url: string, days: Days): Promise<TrailObjects> => {
+export const trailBucket = async (url: string, days: Days, access: AwsAccess): Promise<TrailObjects> => {
   const [, bucket, path = ''] = /^s3:\/\/([a-z0-9][a-z0-9.-]+)(?:\/(.*))?$/.exec(url) ?? []
   if (bucket === undefined) throw new KeytrailError('usage.option', `"${url}" is not s3://bucket/prefix`)
-  const { S3Client, ListObjectsV2Command, GetObjectCommand } = await import('@aws-sdk/client-s3')
-  const client = new S3Client({ followRegionRedirects: true, requestHandler })
+  const { S3Client, ListObjectsV2Command } = await import('@aws-sdk/client-s3')
+  const client = new S3Client({ ...(await awsClient(access)), followRegionRedirects: true })
 
   const pages = async function* (Prefix: string, more: { Delimiter?: string; StartAfter?: string } = {}) {
     let ContinuationToken: string | undefined
@@ -68,7 +96,7 @@ export const trailBucket = async (url: string, days: Days): Promise<TrailObjects
   }
 
   return {
-    nameOf: (name, key) => `s3://${name}/${key}`,
+    ...namedObjects(async () => client),
     async *digests() {
       const folder = path === '' || path.endsWith('/') ? path : `${path}/`
       for await (const region of regionsOf(folder)) yield* namesIn(region)
@@ -77,41 +105,27 @@ export const trailBucket = async (url: string, days: Days): Promise<TrailObjects
       const [region = ''] = /^.*\/CloudTrail-Digest\/[^/]+\//.exec(digest) ?? []
       return namesIn(region.slice(`s3://${bucket}/`.length).replace('/CloudTrail-Digest/', '/CloudTrail/'))
     },
-    async read(name, push): Promise<ObjectRead> {
-      const [, Bucket, Key] = /^s3:\/\/([^/]+)\/(.+)$/s.exec(name) ?? []
-      try {
-        const answer = await client.send(new GetObjectCommand({ Bucket, Key }))
-        if (!(answer.Body instanceof Readable))
-          return { kind: 'unreadable', detail: 'an answer without a body' }
-        const failure = await readStream(answer.Body, push)
-        if (failure === undefined) return { kind: 'read', metadata: answer.Metadata ?? {} }
-        const kind = failure.reason === 'unreadable' ? 'unreadable' : 'damaged'
-        return { kind, detail: failure.detail }
-      } catch (cause) {
-        if (cause instanceof Error && cause.name === 'NoSuchKey') return { kind: 'missing' }
-        return { kind: 'unreadable', detail: messageOf(cause) }
-      }
-    },
   }
 }
 
-/** What ListPublicKeys answers for a region, in the form that the command line prints. @param from milliseconds */
-export const listPublicKeys = async (region: string, from: number, to: number) => {
+/** What ListPublicKeys answers, in the form that the command line prints. @param from milliseconds */
+export const listPublicKeys = async (access: AwsAccess, from: number, to: number, signal?: AbortSignal) => {
   const { CloudTrailClient, ListPublicKeysCommand } = await import('@aws-sdk/client-cloudtrail')
-  const client = new CloudTrailClient({ region, requestHandler })
+  const client = new CloudTrailClient(await awsClient(access))
   const PublicKeyList: { Value: string; Fingerprint: string | undefined }[] = []
   let NextToken: string | undefined
   try {
     do {
       const page = await client.send(
         new ListPublicKeysCommand({ StartTime: new Date(from), EndTime: new Date(to), NextToken }),
+        { ...(signal && { abortSignal: signal }) },
       )
       for (const { Value, Fingerprint } of page.PublicKeyList ?? [])
         PublicKeyList.push({ Value: Buffer.from(Value ?? []).toString('base64'), Fingerprint })
       NextToken = page.NextToken
     } while (NextToken !== undefined)
   } catch (cause) {
-    throw cloud(`the public keys of CloudTrail in ${region} cannot be listed`, cause)
+    throw cloud(`the public keys of CloudTrail in ${access.region} cannot be listed`, cause)
   } finally {
     client.destroy()
   }

@@ -1,7 +1,7 @@
 /** The calls of the journal port on a store: the same in a worker thread and in memory. */
 import { KeytrailError } from '../model/error.ts'
 import type { Commit, Cursor, DeadLetter, Trouble, Wanted } from '../pipeline/ports.ts'
-import { compress } from './block.ts'
+import { compress, release } from './block.ts'
 import type { Retention, Store } from './store.ts'
 
 /** A commit with its items and ids packed: what crosses to the thread, where thousands of small objects cost most. */
@@ -22,12 +22,14 @@ export const calls = {
       { ...commit, ids },
       packed && { count, firstEvent: span[0], lastEvent: span[1], data: compress(packed) },
     )
+    if (packed !== undefined) release(packed) // not before: what fails is tried again
   },
   positions: (store: Store, feed: string) => store.positions(feed),
   known: (store: Store, ids: readonly string[]) => store.known(ids),
   load: (store: Store, wanted: Wanted) => store.load(wanted),
   unmerged: (store: Store) => store.unmerged(),
   fate: (store: Store, feed: string, place: string) => store.ledger.fate(feed, place),
+  digests: (store: Store, feed: string, since: number) => store.ledger.digests(feed, since),
   due: (store: Store, watermark: number) => store.due(watermark),
   block: (store: Store, seq: number) => store.block(seq),
   blocks: (store: Store, after: number, bytes: number) => store.blocks(after, bytes),

@@ -6,6 +6,7 @@ import { type DetectorFile, defineDetectors } from '../detect/definition.ts'
 import { KeytrailError } from '../model/error.ts'
 import type { KeyEvent } from '../model/event.ts'
 import { parse } from '../normalize/json.ts'
+import type { IntegrityCheck } from '../pipeline/integrity.ts'
 import { type Disabled, type Entry, type Heartbeat, judging } from '../pipeline/judging.ts'
 import type { PastCommit } from '../pipeline/ports.ts'
 import { CachedState } from '../pipeline/state-cache.ts'
@@ -72,6 +73,7 @@ export const rejudge = async (
     },
     [],
     () => {},
+    undefined,
     new CachedState(MAX_VALUES, MAX_ENTRIES),
   )
   const differences: Difference[] = []
@@ -91,6 +93,7 @@ export const rejudge = async (
         if (kind === 'tick') forget = await core.tick(JSON.parse(body) as Heartbeat) // written by the live judge
         if (kind === 'disabled' && last !== undefined) core.disable(JSON.parse(body) as Disabled, last) // likewise
         if (kind === 'detectors') core.use(recordedDetectors(body))
+        if (kind === 'integrity') core.integrity(JSON.parse(body) as IntegrityCheck) // likewise
       }
       core.faulty() // what was disabled then is in the records
       memory.commit(

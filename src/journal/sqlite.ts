@@ -2,8 +2,8 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { type ErrorCode, KeytrailError } from '../model/error.ts'
-import type { Commit, Journal, Wanted } from '../pipeline/ports.ts'
-import { packBlock } from './block.ts'
+import type { Commit, EventBlock, Journal, Wanted } from '../pipeline/ports.ts'
+import { packBlock, release } from './block.ts'
 import {
   type CallArguments,
   type CallName,
@@ -12,7 +12,7 @@ import {
   type PackedCommit,
   packIds,
 } from './calls.ts'
-import { type Retention, Store, unpacked } from './store.ts'
+import { type PackedBlock, type Retention, Store, unpacked } from './store.ts'
 
 export interface WorkerInput {
   readonly folder: string
@@ -36,6 +36,15 @@ const packed = ({ items, ids, ...rest }: Commit): PackedCommit => ({
   packed: items.length === 0 ? undefined : packBlock(items),
 })
 
+/** In a thread of its own the journal has lent the memory for good. */
+const eventsOf = (block: PackedBlock): EventBlock => {
+  const { seq, items } = unpacked(block)
+  const events = items.map(({ event }) => event)
+  const { packed } = block
+  if (packed.byteLength === packed.buffer.byteLength) release(packed)
+  return { seq, events }
+}
+
 const journalOver = (
   ask: Ask,
   next: number,
@@ -56,6 +65,7 @@ const journalOver = (
     },
     positions: (feed) => ask('positions', feed),
     fate: (feed, place) => ask('fate', feed, place),
+    digests: (feed, since) => ask('digests', feed, since),
     known: (ids) => ask('known', ids),
     load,
     unmerged: () => ask('unmerged'),
@@ -64,7 +74,7 @@ const journalOver = (
       const block = await ask('block', seq)
       return block && unpacked(block)
     },
-    blocks: async (after, bytes) => (await ask('blocks', after, bytes)).map(unpacked),
+    blocks: async (after, bytes) => (await ask('blocks', after, bytes)).map(eventsOf),
     alerts: (after, limit) => ask('alerts', after, limit),
     cursor: (sink) => ask('cursor', sink),
     settle: (sink, cursor, dead) => ask('settle', sink, cursor, dead),

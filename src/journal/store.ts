@@ -9,7 +9,6 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlit
 import { isTimed } from '../detect/state.ts'
 import type { Alert } from '../model/alert.ts'
 import { KeytrailError } from '../model/error.ts'
-import type { KeyEvent } from '../model/event.ts'
 import { criticalities } from '../model/operations.ts'
 import { sha256 } from '../normalize/text.ts'
 import type {
@@ -221,6 +220,7 @@ export class Store {
       for (const one of commit.rejected)
         this.#run('INSERT INTO rejected VALUES(NULL, ?, ?, ?)', at, one.reason, JSON.stringify(one))
       this.ledger.keep(commit.ledger, at)
+      this.ledger.keepVerdicts(commit.integrity ?? [], at)
       for (const [index, { id, digest }] of commit.ids.entries())
         this.#run('INSERT OR REPLACE INTO ids VALUES(?, ?, ?, ?)', Buffer.from(id, 'hex'), digest, seq, index)
       for (const { name, chunk, entries, due } of commit.lists)
@@ -431,15 +431,30 @@ export class Store {
       yield controlOf(row)
   }
 
-  /** Time of the newest event of each feed, among the newest blocks. */
-  lastEvents(): Map<string, string> {
-    const found = new Map<string, string>()
-    for (const row of this.#all('SELECT seq, at, digest, data FROM log ORDER BY seq DESC LIMIT 8'))
-      for (const { event } of unpacked(blockOf(row)).items) {
-        const { ingest, time } = JSON.parse(event) as KeyEvent // written by commit
-        if (time.event > (found.get(ingest.feed_id) ?? '')) found.set(ingest.feed_id, time.event)
-      }
-    return found
+  /** What `read` asks is of one moment, while others write. */
+  snapshot<T>(read: () => T): T {
+    this.#db.exec('BEGIN')
+    try {
+      return read()
+    } finally {
+      this.#db.exec('COMMIT')
+    }
+  }
+
+  /** Values and entries that are remembered, by the detector whose they are; `''`: no detector's. Reads all of it. */
+  stateSizes(): { readonly detector: string; readonly entries: number; readonly bytes: number }[] {
+    return this.#all(
+      `SELECT detector, sum(entries) AS entries, sum(bytes) AS bytes FROM (
+       SELECT substr(rest, 1, instr(rest, '|') - 1) AS detector, count(*) AS entries, sum(size) AS bytes
+       FROM (SELECT CASE WHEN substr(key, 1, instr(key, '|')) IN ('open|', 'days|', 'first|')
+         THEN substr(key, instr(key, '|') + 1) ELSE '' END AS rest, length(key) + length(value) AS size FROM state) GROUP BY 1
+       UNION ALL SELECT substr(name, 1, instr(name, '|') - 1), count(*), sum(length(name) + length(entries))
+       FROM lists GROUP BY 1) GROUP BY 1`,
+    ).map((row) => ({
+      detector: String(row['detector']),
+      entries: Number(row['entries']),
+      bytes: Number(row['bytes']),
+    }))
   }
 
   /** Events received since, milliseconds since 1970. */
@@ -562,6 +577,16 @@ export class Store {
     )
   }
 
+  deadCounts(): { readonly sink: string; readonly stream: string; readonly count: number }[] {
+    return this.#all(
+      'SELECT sink, stream, count(*) AS count FROM dead WHERE again = 0 GROUP BY sink, stream',
+    ).map((row) => ({
+      sink: String(row['sink']),
+      stream: String(row['stream']),
+      count: Number(row['count']),
+    }))
+  }
+
   deadLetters(): StoredLetter[] {
     return this.#all('SELECT * FROM dead WHERE again = 0 ORDER BY n').map(letterOf)
   }
@@ -644,7 +669,18 @@ export class Store {
 
   /** Sizes for people: rows and bytes by table, and the file. */
   info(): { version: number; epoch: number; pages: number; bytes: number; tables: Record<string, number> } {
-    const tables = ['log', 'control', 'alerts', 'rejected', 'ledger', 'ids', 'state', 'lists', 'dead']
+    const tables = [
+      'log',
+      'control',
+      'alerts',
+      'rejected',
+      'ledger',
+      'integrity',
+      'ids',
+      'state',
+      'lists',
+      'dead',
+    ]
     const pages = Number(this.#one('PRAGMA page_count')?.['page_count'] ?? 0)
     return {
       version: SCHEMA_VERSION,

@@ -50,8 +50,11 @@ export const alert = z
     threshold: z.number().describe('value that raises the alert'),
     expected: z.number().describe('expected value, for statistical detectors').optional(),
     evidence: z.strictObject({
-      event_ids: z.array(text(64, 'event id')).min(1).max(50).describe('the first 50 events'),
-      total: z.int().min(1).describe('all events that count'),
+      event_ids: z
+        .array(text(64, 'event id'))
+        .max(50)
+        .describe('the first 50 events; none where it is about objects'),
+      total: z.int().min(0).describe('all events that count'),
       sample: z
         .array(
           z.strictObject({ summary: text(512, 'one line'), raw_ref: text(256, 'pointer to the raw record') }),

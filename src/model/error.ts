@@ -72,6 +72,16 @@ export const errors = {
     retry: false,
     remedy: 'Name a free address and port under http.listen.',
   },
+  'run.missing': {
+    exitCode: 2,
+    retry: false,
+    remedy: 'Start `keytrail run`, and give this command to the same user on the same machine.',
+  },
+  'backup.exists': {
+    exitCode: 2,
+    retry: false,
+    remedy: 'Name a new directory for each backup.',
+  },
   'journal.missing': {
     exitCode: 2,
     retry: false,
@@ -91,7 +101,8 @@ export const errors = {
   'journal.version': {
     exitCode: 2,
     retry: false,
-    remedy: 'Use the version of Keytrail that wrote it, or name an empty data directory.',
+    remedy:
+      'Use the version of Keytrail that wrote it, restore the backup from before the upgrade, or name an empty data directory.',
   },
   'journal.trimmed': {
     exitCode: 1,

@@ -31,6 +31,11 @@ export interface Finding {
 export type IntegrityVerdict = 'verified' | 'unverified' | 'failed'
 export type VerdictCounts = Record<IntegrityVerdict, number>
 
+export interface ObjectVerdict {
+  readonly object: string
+  readonly verdict: IntegrityVerdict
+}
+
 /** One chain of digests. */
 export interface TrailReport {
   readonly account: string

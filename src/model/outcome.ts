@@ -12,6 +12,7 @@ export const rejectReasons = {
   too_deep: 'nested deeper than the limit',
   bad_time: 'no readable time, neither in the record nor in its envelope',
   bad_payload: 'the payload inside an envelope could not be decoded',
+  foreign_account: 'it is about an account that its source does not speak for',
 } as const
 export type RejectReason = keyof typeof rejectReasons
 
@@ -75,5 +76,5 @@ export const rejection = z
       .describe('the raw bytes, base64; the first 64 KiB when the record is over the size limit'),
     received: z.iso.datetime({ offset: false }).describe('when Keytrail received it'),
   })
-  .describe('A record that no normalizer could read')
+  .describe('A record that could not be read, or that its source may not bring')
 export type Rejection = z.infer<typeof rejection>

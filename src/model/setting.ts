@@ -18,10 +18,16 @@ export const address = (about: string) =>
   z
     .string()
     .regex(
-      /^(https:\/\/|http:\/\/(127\.0\.0\.1|\[::1\]|localhost)[:/])\S+$/,
+      /^(https:\/\/\S+|http:\/\/(127\.0\.0\.1|\[::1\]|localhost)(:\d{1,5})?([/?#]\S*)?)$/,
       'an https:// address (http:// only to this machine)',
     )
     .describe(about)
+
+/** What an event or an alert looks like when it leaves; ECS has the category `api` since 8.7. */
+export const formats = ['native', 'cim', 'asim', 'ocsf', 'ecs', 'ecs_before_8_7'] as const
+export type Format = (typeof formats)[number]
+export const format = (usual: Format) =>
+  z.enum(formats).describe('what events and alerts look like: docs/mapping.md').default(usual)
 
 export const id = z
   .string()

@@ -2,9 +2,20 @@
 import { z } from 'zod'
 import { address, awsRegion, awsRole, azureCredential, path, pattern, secret } from './setting.ts'
 
+/** What every source may have. */
+const anySource = {
+  accounts: z
+    .array(pattern('account, subscription, tenant or project'))
+    .min(1)
+    .max(10_000)
+    .describe('accounts that the source speaks for: a record about any other is rejected, and kept as such')
+    .optional(),
+}
+
 const filesSource = z
   .strictObject({
     type: z.literal('files'),
+    ...anySource,
     paths: z
       .array(path('folder, file or pattern'))
       .min(1)
@@ -44,19 +55,47 @@ const kafkaSasl = z
 
 const isLocal = (broker: string) => /^(localhost|127\.0\.0\.1|\[::1\]):/.test(broker)
 
+/** Certificates on both sides; `{}` trusts the usual authorities and shows none. */
+export const tls = z
+  .strictObject({
+    ca_file: path('PEM of a certificate authority that is trusted beside the usual ones').optional(),
+    cert_file: path('PEM of the certificate that Keytrail shows').optional(),
+    key_file: path('PEM of its private key').optional(),
+  })
+  .refine(
+    ({ cert_file, key_file }) => (cert_file === undefined) === (key_file === undefined),
+    'name cert_file and key_file, or neither',
+  )
+  .describe('TLS; {} trusts the usual authorities')
+
+/** What the source and the sink of Kafka have. */
+export const kafkaAccess = {
+  brokers: z
+    .array(z.string().regex(/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):\d{1,5}$/, 'host and port'))
+    .min(1)
+    .max(100)
+    .describe('brokers that are asked first, such as kafka.example.com:9093'),
+  tls: tls.optional(),
+  sasl: kafkaSasl.optional(),
+}
+export const topic = z.string().regex(/^[A-Za-z0-9._-]{1,249}$/, 'the name of a topic')
+
+interface Access {
+  readonly brokers: readonly string[]
+  readonly tls?: unknown
+  readonly sasl?: unknown
+}
+export const saslNeedsTls = [
+  ({ brokers, tls, sasl }: Access) => sasl === undefined || tls !== undefined || brokers.every(isLocal),
+  'sasl needs tls: without it everybody on the way reads what is sent; add tls: {}',
+] as const
+
 const kafkaSource = z
   .strictObject({
     type: z.literal('kafka'),
-    brokers: z
-      .array(z.string().regex(/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):\d{1,5}$/, 'host and port'))
-      .min(1)
-      .max(100)
-      .describe('brokers that are asked first, such as kafka.example.com:9093'),
-    topics: z
-      .array(z.string().regex(/^[A-Za-z0-9._-]{1,249}$/, 'the name of a topic'))
-      .min(1)
-      .max(100)
-      .describe('topics that are read'),
+    ...anySource,
+    ...kafkaAccess,
+    topics: z.array(topic).min(1).max(100).describe('topics that are read'),
     group: pattern('consumer group: members of one group share the partitions'),
     start: z
       .union([z.enum(['earliest', 'latest']), z.iso.datetime({ offset: true })])
@@ -67,25 +106,22 @@ const kafkaSource = z
       .enum(['stop', 'continue'])
       .describe('when records were removed before they were read: stop the partition, or tell and go on')
       .default('stop'),
-    tls: z
-      .strictObject({
-        ca_file: path('PEM of a certificate authority that is trusted beside the usual ones').optional(),
-        cert_file: path('PEM of the certificate that Keytrail shows').optional(),
-        key_file: path('PEM of its private key').optional(),
-      })
-      .refine(
-        ({ cert_file, key_file }) => (cert_file === undefined) === (key_file === undefined),
-        'name cert_file and key_file, or neither',
-      )
-      .describe('TLS; {} trusts the usual authorities')
-      .optional(),
-    sasl: kafkaSasl.optional(),
   })
-  .refine(
-    ({ brokers, tls, sasl }) => sasl === undefined || tls !== undefined || brokers.every(isLocal),
-    'sasl needs tls: without it everybody on the way reads what is sent; add tls: {}',
-  )
+  .refine(...saslNeedsTls)
   .describe('topics of Apache Kafka, Amazon MSK, Azure Event Hubs (Kafka endpoint)')
+
+const canary = z
+  .strictObject({
+    key: z
+      .string()
+      .regex(/^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key\/\S+$/, 'the ARN of a key')
+      .describe('ARN of a key that serves nothing else'),
+    role: awsRole.optional(),
+    endpoint: address("address of KMS, when it is not the region's own").optional(),
+    minutes: z.int().min(1).max(60).describe('minutes between two calls').default(5),
+  })
+  .describe('a key that is described now and then: when three calls in a row do not come, the feed is silent')
+export type CanaryConfig = z.infer<typeof canary>
 
 const bucket = z
   .strictObject({
@@ -101,6 +137,7 @@ const bucket = z
 const s3Source = z
   .strictObject({
     type: z.literal('s3'),
+    ...anySource,
     queue: address('URL of the SQS queue that is told of new objects'),
     region: awsRegion,
     role: awsRole.optional(),
@@ -127,10 +164,17 @@ const s3Source = z
       .max(64)
       .describe('objects that are fetched at the same time, each of 4 MiB at most; larger ones are streamed')
       .default(8),
+    public_keys: z
+      .array(path('list of public keys, as `aws cloudtrail list-public-keys` prints it'))
+      .min(1)
+      .describe('keys that digests are verified with; without them the API of CloudTrail is asked')
+      .optional(),
+    canary: canary.optional(),
     endpoints: z
       .strictObject({
         s3: address('address of S3').optional(),
         sqs: address('address of SQS').optional(),
+        cloudtrail: address('address of CloudTrail').optional(),
       })
       .describe("addresses of the services, when they are not the region's own, such as VPC endpoints")
       .optional(),
@@ -140,6 +184,7 @@ const s3Source = z
 const eventHubsSource = z
   .strictObject({
     type: z.literal('event_hubs'),
+    ...anySource,
     connection_string: secret('connection string of the namespace, or of its only hub').optional(),
     namespace: z
       .string()
@@ -161,6 +206,15 @@ const eventHubsSource = z
     start: z
       .union([z.enum(['earliest', 'latest']), z.iso.datetime({ offset: true })])
       .describe('where a partition begins that was never read before: or a time (RFC 3339)'),
+    checkpoints: z
+      .strictObject({
+        container: address('URL of a container of Azure Storage'),
+        connection_string: secret('connection string of the storage account').optional(),
+      })
+      .describe(
+        'checkpoints for others, written after the commit; read where the journal knows nothing. By the credential of the source unless a connection string is named',
+      )
+      .optional(),
     on_gap: z
       .enum(['stop', 'continue'])
       .describe('when events were removed before they were read: stop the partition, or tell and go on')
@@ -185,11 +239,17 @@ const eventHubsSource = z
         : namespace === undefined && credential === undefined,
     'name connection_string, or namespace and credential',
   )
+  .refine(
+    ({ checkpoints, credential }) =>
+      checkpoints === undefined || checkpoints.connection_string !== undefined || credential !== undefined,
+    'checkpoints need a connection_string of their own, or the credential of the source',
+  )
   .describe('Azure Event Hubs')
 
 const cloudWatchLogsSource = z
   .strictObject({
     type: z.literal('cloudwatch_logs'),
+    ...anySource,
     groups: z
       .array(
         z
@@ -214,9 +274,57 @@ const cloudWatchLogsSource = z
       .max(1000)
       .describe('requests for each group; the service allows a few for each account and region together')
       .default(2),
+    canary: canary.optional(),
     endpoint: address("address of the service, when it is not the region's own").optional(),
   })
   .describe('Amazon CloudWatch Logs, read by polling')
+
+const pubSubSource = z
+  .strictObject({
+    ...anySource,
+    type: z.literal('pubsub'),
+    project: z
+      .string()
+      .regex(/^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$/, 'the id of a project')
+      .describe('id of the project that has the subscriptions'),
+    subscriptions: z
+      .array(
+        z
+          .string()
+          .regex(
+            /^(projects\/[^/\s]+\/subscriptions\/)?[A-Za-z][A-Za-z0-9._~+%-]{2,254}$/,
+            'the name of a subscription',
+          ),
+      )
+      .min(1)
+      .max(100)
+      .describe('pull subscriptions that nobody else reads; one of another project by its full name'),
+    start: z
+      .union([z.enum(['earliest', 'latest']), z.iso.datetime({ offset: true })])
+      .describe(
+        'at the first start: read what the subscription holds, or pass over (and acknowledge) what was published before now, or before a time (RFC 3339)',
+      ),
+    endpoint: address('address of the service: a regional or private one').optional(),
+    prefetch_messages: z
+      .int()
+      .min(1)
+      .max(100_000)
+      .describe('messages of each subscription that are fetched and not yet acknowledged')
+      .default(5000),
+    prefetch_bytes: z
+      .int()
+      .min(64 * 1024)
+      .max(1024 ** 3)
+      .describe('bytes of each subscription that are fetched and not yet acknowledged')
+      .default(16 * 1024 ** 2),
+    lease_seconds: z
+      .int()
+      .min(10)
+      .max(3600)
+      .describe('seconds that a message is kept from others while it waits; then it is given back')
+      .default(600),
+  })
+  .describe('Google Cloud Pub/Sub, such as the topic of a log sink')
 
 export const sourceConfig = z.discriminatedUnion('type', [
   filesSource,
@@ -224,7 +332,9 @@ export const sourceConfig = z.discriminatedUnion('type', [
   cloudWatchLogsSource,
   eventHubsSource,
   kafkaSource,
+  pubSubSource,
 ])
 export type EventHubsConfig = z.infer<typeof eventHubsSource>
 export type S3Config = z.infer<typeof s3Source>
 export type CloudWatchLogsConfig = z.infer<typeof cloudWatchLogsSource>
+export type PubSubConfig = z.infer<typeof pubSubSource>

@@ -30,6 +30,8 @@ export interface FeedBeat {
   readonly heard?: number
   /** Why its source cannot read. */
   readonly trouble?: string
+  /** When a call was made of which a record must have come by now, and of those after it. */
+  readonly called?: number
 }
 
 export type SilenceReason = 'source' | 'logging_off' | 'unknown'
@@ -67,7 +69,13 @@ export interface Coverage {
 /** The last event of each feed. */
 export type LastEvents = Record<
   string,
-  { readonly id: string; readonly provider: Alert['provider']; readonly account: string }
+  {
+    readonly id: string
+    readonly provider: Alert['provider']
+    readonly account: string
+    /** Time of the newest one, milliseconds since 1970; absent in older journals. */
+    readonly newest?: number
+  }
 >
 
 export const COVERAGE = 'coverage|'
@@ -120,6 +128,7 @@ const alertOf = (feed: string, gap: Gap, at: number, patience: number, last: Las
 const reasonOf = (
   one: FeedCoverage,
   off: { readonly at: number; readonly alert: string; readonly title: string } | undefined,
+  missed: number | undefined,
 ) => {
   if (one.trouble !== undefined)
     return { reason: 'source', detail: `Its source cannot read: ${one.trouble}` } as const
@@ -128,7 +137,12 @@ const reasonOf = (
       reason: 'logging_off',
       detail: `Logging was switched off before, at ${timeText(off.at)}: ${off.title} (alert ${off.alert}).`,
     } as const
-  return { reason: 'unknown', detail: 'Its source finds nothing new, and nothing says why.' } as const
+  const canary =
+    missed === undefined ? '' : ` The canary key was called since ${timeText(missed)}, and no call came.`
+  return {
+    reason: 'unknown',
+    detail: `Its source finds nothing new, and nothing says why.${canary}`,
+  } as const
 }
 
 /** Learns from alerts what switched logging off. @returns whether that was news */
@@ -152,14 +166,15 @@ export const judgeSilence = (
   const alerts: Alert[] = []
   const wasAway = at - coverage.at > AWAY_MS
   coverage.at = at
-  for (const [feed, { heard, trouble }] of Object.entries(feeds)) {
+  for (const [feed, { heard, trouble, called }] of Object.entries(feeds)) {
     const one: FeedCoverage = coverage.feeds[feed] ?? { heard: 0, pauses: [], gaps: [] }
     coverage.feeds[feed] = one
     one.trouble = trouble
     const event = events[feed]
     const last = one.gaps.at(-1)
     const open = last !== undefined && last.to === undefined ? last : undefined
-    const patience = patienceWith(one)
+    const missed = called !== undefined && one.heard > 0 && one.heard < called ? called : undefined
+    const patience = missed === undefined ? patienceWith(one) : at - missed
     const tell = (gap: Gap, limit: number) => {
       gap.revision++
       if (event !== undefined) alerts.push(alertOf(feed, gap, at, limit, event))
@@ -180,7 +195,7 @@ export const judgeSilence = (
       one.heard = heard
     } else if (wasAway && one.heard > 0 && open === undefined) one.heard = at
     else if (patience !== undefined && at - one.heard > patience) {
-      const found = reasonOf(one, event && coverage.off[event.provider])
+      const found = reasonOf(one, event && coverage.off[event.provider], missed)
       if (open === undefined) {
         const gap: Gap = { from: one.heard, ...found, revision: 0 }
         one.gaps = [...one.gaps, gap].slice(-MAX_GAPS)

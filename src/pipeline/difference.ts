@@ -5,7 +5,7 @@ import type { AlertChange, LateEvent, Measures, ReplayDifference, Why } from '..
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
 /** Detectors of our own about Keytrail itself. */
-const APART = new Set(['feed-silence', 'detector-disabled', 'history-checkpoint'])
+const APART = new Set(['feed-silence', 'detector-disabled', 'history-checkpoint', 'integrity-failed'])
 /** How far back a detector looks at most: the memory of `novelty`. */
 const BEFORE_MS = 31 * DAY_MS
 const MAX_EVENTS = 5

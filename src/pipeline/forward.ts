@@ -45,6 +45,8 @@ export interface ForwardOptions {
   onNotice(text: string): void
   /** Deliver what is there when the signal comes, then end. */
   readonly closing: AbortSignal
+  /** Settle what is delivered when the signal comes, then end: another goes on from there. */
+  readonly leaving?: AbortSignal | undefined
 }
 
 const BATCH_BYTES = 1024 * 1024
@@ -131,7 +133,7 @@ const patience = (options: ForwardOptions, signal: AbortSignal) => {
 
 /** @param signal ends at once; what was not settled is delivered again after a restart */
 export const forward = async (options: ForwardOptions, signal: AbortSignal): Promise<void> => {
-  const { sink, journal, selection, news, onNotice, closing, batchBytes = BATCH_BYTES } = options
+  const { sink, journal, selection, news, onNotice, closing, leaving, batchBytes = BATCH_BYTES } = options
   const { failed, progressed, worked } = patience(options, signal)
 
   /** Tries until it is done. */
@@ -203,7 +205,7 @@ export const forward = async (options: ForwardOptions, signal: AbortSignal): Pro
     const stored = selection.alerts ? await journal.alerts(cursor.alerts, BATCH_ALERTS) : []
     if (blocks.length === 0 && stored.length === 0) return false
     const alerts = stored.map(({ alert }) => alert).filter(selection.wantsAlert)
-    const events = blocks.flatMap(({ items }) => items.map(({ event }) => event)).filter(selection.wantsEvent)
+    const events = blocks.flatMap(({ events }) => events).filter(selection.wantsEvent)
     cursor = {
       ...cursor,
       feed: blocks.at(-1)?.seq ?? cursor.feed,
@@ -236,11 +238,11 @@ export const forward = async (options: ForwardOptions, signal: AbortSignal): Pro
       signal.throwIfAborted()
       const arrived = news()
       await sendLetters()
-      const isNew = await postNext()
+      const isNew = !leaving?.aborted && (await postNext())
       while (open[0]?.isCertain || open.reduce((sum, { chars }) => sum + chars, 0) > MAX_OPEN_CHARS)
         await settleOldest()
       if (isNew) continue
-      if (closing.aborted) {
+      if (closing.aborted || leaving?.aborted) {
         while (open.length > 0) await settleOldest()
         return
       }

@@ -3,7 +3,7 @@
  * judging a journal again: nothing but the journal's own content decides.
  */
 import type { Detector, DetectorFacts } from '../detect/definition.ts'
-import { type Engine, engine, MAX_FAULTS, type Plan } from '../detect/engine.ts'
+import { type Engine, engine, MAX_FAULTS, type Plan, type Spent } from '../detect/engine.ts'
 import { noteOf } from '../detect/evidence.ts'
 import { alertOf, begin, witness } from '../detect/opened.ts'
 import { signalId } from '../detect/signal.ts'
@@ -21,6 +21,7 @@ import {
   listen,
   noCoverage,
 } from './coverage.ts'
+import { type IntegrityCheck, integrityAlert } from './integrity.ts'
 import type { Journal } from './ports.ts'
 import { sessions } from './sessions.ts'
 import { CachedState, type StateChanges } from './state-cache.ts'
@@ -81,6 +82,8 @@ export interface Heartbeat {
   readonly caughtUp: readonly string[]
   /** What every feed did; absent in older journals. */
   readonly feeds?: Readonly<Record<string, FeedBeat>>
+  /** Those are all feeds: of others nothing is expected any more. */
+  readonly isAll?: boolean
 }
 
 export interface Disabled {
@@ -103,6 +106,8 @@ export interface Judging {
   events(entries: readonly Entry[], receivedAt: number): Promise<void>
   /** Time passes. @returns the watermark, `undefined` before the first event */
   tick(beat: Heartbeat): Promise<number | undefined>
+  /** Logs are not what was delivered. */
+  integrity(check: IntegrityCheck): void
   /** Another set of detectors, from here on. */
   use(detectors: readonly Detector[]): void
   /** Detectors that threw too often since the last time it was asked. */
@@ -124,6 +129,7 @@ export const judging = (
   journal: Pick<Journal, 'load' | 'due' | 'unmerged'>,
   detectors: readonly Detector[],
   onNotice: (text: string) => void,
+  spent?: Spent,
   state = new CachedState(),
 ): Judging => {
   const signIns = sessions(state)
@@ -143,6 +149,7 @@ export const judging = (
         state,
         finalizeMs: FINALIZE_MS,
         revisions: 'all',
+        spent,
         onAlert: (alert) => (experimental.has(alert.detector.id) ? signals : alerts).push(alert),
         onFault({ id, version }, cause) {
           const count = (faults.get(id) ?? 0) + 1
@@ -224,17 +231,18 @@ export const judging = (
       })
       state.put(MARKS, all, FOR_EVER)
       const last = { ...lastEvents() }
-      for (const { feed, event } of entries)
+      for (const { feed, event, at } of entries)
         last[feed] = {
           id: event.event_id,
           provider: event.source.provider,
           account: event.target.account ?? event.actor.account ?? '',
+          newest: Math.max(at, last[feed]?.newest ?? 0),
         }
       state.put(LAST_EVENTS, last, FOR_EVER)
       const known = coverage()
       if (listen(known, alerts)) state.put(COVERAGE, known, FOR_EVER)
     },
-    async tick({ at, caughtUp, feeds }) {
+    async tick({ at, caughtUp, feeds, isAll = false }) {
       state.wants.value(COVERAGE)
       state.wants.value(LAST_EVENTS)
       state.wants.value(MARKS)
@@ -242,6 +250,8 @@ export const judging = (
       await fetchMissing()
       const all = { ...marks() }
       for (const feed of caughtUp) all[feed] = Math.max(all[feed] ?? 0, at - MAX_LATENESS_MS)
+      // A feed that is read no more holds the others back no longer.
+      if (isAll) for (const feed in all) if (!Object.hasOwn(feeds ?? {}, feed)) delete all[feed]
       state.put(MARKS, all, FOR_EVER)
       const watermark = watermarkOf(all)
       keepHistories()
@@ -259,6 +269,7 @@ export const judging = (
       state.forget(watermark, FINALIZE_MS)
       return watermark
     },
+    integrity: (check) => void alerts.push(integrityAlert(check)),
     use(next) {
       current = next
       disabled.clear()

@@ -3,7 +3,9 @@
  * journal; what remains becomes events, and they are judged.
  */
 import type { Detector } from '../detect/definition.ts'
+import type { Spent } from '../detect/engine.ts'
 import type { KeyEvent } from '../model/event.ts'
+import type { ObjectVerdict } from '../model/integrity.ts'
 import { REJECTION_SCHEMA_VERSION, type Rejection, type RejectReason } from '../model/outcome.ts'
 import { parse } from '../normalize/json.ts'
 import { printable, sha256 } from '../normalize/text.ts'
@@ -11,6 +13,7 @@ import { contentHash } from './content.ts'
 import { countUp } from './count.ts'
 import { conflictId } from './deduplicate.ts'
 import type { Kept } from './intake.ts'
+import type { IntegrityCheck } from './integrity.ts'
 import { type Entry, type Heartbeat, type Judging, judging } from './judging.ts'
 import type { RecordNormalizer } from './normalize-record.ts'
 import type { Commit, Control, Item, Journal, KnownId, LedgerEntry, Piece, Position } from './ports.ts'
@@ -71,6 +74,8 @@ export interface LiveJudge {
   tick(beat: Heartbeat): Promise<Commit>
   /** A commit that holds acts; another set of detectors holds from there on. */
   record(at: number, control: readonly Control[], detectors?: readonly Detector[]): Commit
+  /** Verdicts on objects, and what was found wrong. */
+  verified(at: number, integrity: readonly ObjectVerdict[], check: IntegrityCheck | undefined): Commit
   readonly judging: Judging
 }
 
@@ -101,8 +106,9 @@ export const liveJudge = (
   normalize: RecordNormalizer,
   detectors: readonly Detector[],
   onNotice: (text: string) => void,
+  spent?: Spent,
 ): LiveJudge => {
-  const core = judging(journal, detectors, onNotice)
+  const core = judging(journal, detectors, onNotice, spent)
 
   const commitOf = (at: number, rest: Partial<Commit>): Commit => ({
     seq: journal.next,
@@ -244,6 +250,17 @@ export const liveJudge = (
     record(at, control, next) {
       if (next !== undefined) core.use(next)
       return commitOf(at, { control })
+    },
+    verified(at, integrity, check) {
+      if (check === undefined) return commitOf(at, { integrity })
+      core.integrity(check)
+      const control: Control = {
+        kind: 'integrity',
+        ordered: true,
+        who: 'keytrail',
+        body: JSON.stringify(check),
+      }
+      return commitOf(at, { integrity, control: [control] })
     },
   }
 }

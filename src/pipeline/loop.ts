@@ -2,7 +2,6 @@
  * The loop of `run`: read, judge, commit. Pieces of all sources gather in a batch; a batch becomes durable by time,
  * number or size, whichever is first, and while it is written the next one gathers.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '../model/error.ts'
 import type { FormatName } from '../normalize/index.ts'
 import { printable } from '../normalize/text.ts'
@@ -13,6 +12,7 @@ import { type Batch, emptyBatch, type LiveJudge, rejectionOf } from './live-judg
 import type { RecordSettings } from './normalize-record.ts'
 import type { Commit, Journal, Piece, Position, Source } from './ports.ts'
 import { turns } from './turns.ts'
+import { rest } from './waiting.ts'
 
 export interface LoopOptions {
   readonly sources: readonly Source[]
@@ -20,14 +20,26 @@ export interface LoopOptions {
   readonly judge: LiveJudge
   readonly settings: RecordSettings
   readonly format?: FormatName | undefined
+  /** The sources are all that feed this journal. */
+  readonly isAll?: boolean
   /** Bytes that sinks may be behind before reading stops. */
   readonly budget: number
   readonly clock: () => number
-  /** Acts of the operator that wait for their place in the log. */
-  readonly acts: (() => Commit)[]
   onNotice(text: string): void
+  /** The loop runs: it may be changed from here on. */
+  onStart?(loop: Loop): void
   /** A commit is durable. */
   onCommit(commit: Commit): void
+}
+
+export interface Loop {
+  /**
+   * Ends the source of a feed, if there is one, and begins another in its place: what the first one read is durable and
+   * acknowledged by then.
+   */
+  replace(feed: string, next: Source | undefined): Promise<void>
+  /** Commits an act of the operator at its place in the log. */
+  act(make: () => Commit): Promise<void>
 }
 
 /** A commit is made after this time, or with so many events or bytes (architecture.md section 3). */
@@ -44,9 +56,16 @@ const READ_AHEAD = 2
 /** Commits that are written while the next batch gathers. */
 const IN_FLIGHT = 2
 
+interface Reading {
+  readonly source: Source
+  readonly leave: AbortController
+  readonly done: Promise<void>
+}
+
 /** Reads all sources until they end or the signal comes; what was read is durable when it returns. */
 export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promise<void> => {
-  const { sources, journal, judge, settings, budget, clock, acts, onNotice, onCommit } = options
+  const { sources, journal, judge, settings, budget, clock, onNotice, onCommit, isAll = false } = options
+  const reading = new Map<string, Reading>()
   const caughtUp = new Set<string>()
   /** When a feed brought its last record, and why it brings none. */
   const heard = new Map<string, number>()
@@ -87,7 +106,6 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
     batch = emptyBatch()
     if (full.kept.length > 0) judge.prepare(full)
     return oneByOne(async () => {
-      for (let one = acts.shift(); one !== undefined; one = acts.shift()) await write(one())
       if (full.pieces > 0) await write(await judge.judge(full, clock()), full.settles)
     })
   }
@@ -103,23 +121,27 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
     if (waiting.size > READ_AHEAD) await Promise.race(waiting)
   }
 
-  const beatOf = (feed: string): FeedBeat => {
-    const [at, trouble] = [heard.get(feed), troubles.get(feed)]
-    return { ...(at !== undefined && { heard: at }), ...(trouble !== undefined && { trouble }) }
+  const beatOf = ({ feed_id, called }: Source): FeedBeat => {
+    const [at, trouble, expected] = [heard.get(feed_id), troubles.get(feed_id), called?.(clock())]
+    return {
+      ...(at !== undefined && { heard: at }),
+      ...(trouble !== undefined && { trouble }),
+      ...(expected !== undefined && { called: expected }),
+    }
   }
   const tick = () =>
     oneByOne(async () => {
-      const feeds = Object.fromEntries(sources.map(({ feed_id }) => [feed_id, beatOf(feed_id)]))
-      await write(await judge.tick({ at: clock(), caughtUp: [...caughtUp], feeds }))
+      const feeds = Object.fromEntries([...reading].map(([feed, { source }]) => [feed, beatOf(source)]))
+      await write(await judge.tick({ at: clock(), caughtUp: [...caughtUp], feeds, isAll }))
     })
 
   /** Sinks that are behind by the whole budget stop the reading; nothing is dropped to make room. */
   let holding = false
-  const room = async () => {
-    while (holding && !stop.aborted) await sleep(100, undefined, { signal: stop }).catch(() => {}) // the loop looks itself
+  const room = async (ending: AbortSignal) => {
+    while (holding && !ending.aborted) await rest(100, ending)
   }
 
-  const readSource = async (source: Source) => {
+  const readSource = async (source: Source, ending: AbortSignal) => {
     const { feed_id } = source
     const known = await journal.positions(feed_id)
     const readers = new Map<string, { readonly reader: Intake; read: number }>()
@@ -168,7 +190,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
       }
       caughtUp.delete(feed_id)
       if (piece.trouble !== undefined) troubles.set(feed_id, printable(piece.trouble).slice(0, MAX_TROUBLE))
-      await room()
+      await room(ending)
       now = new Date(clock()).toISOString()
       if (batch.pieces++ === 0) began = clock()
       const { place } = piece
@@ -204,8 +226,46 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
         await flushFull()
     }
     const fate = (place: string) => journal.fate(feed_id, place)
-    await source.read((one) => known.get(one), take, stop, fate)
+    await source.read((one) => known.get(one), take, ending, fate)
   }
+
+  /** Sources that are read or take another's place; when there is none, the loop is over. */
+  let open = 0
+  const over = Promise.withResolvers<void>()
+  failed.signal.addEventListener('abort', () => over.resolve())
+  const hold = async (work: Promise<void>) => {
+    open++
+    await work.catch((cause) => failed.abort(cause))
+    if (--open === 0) over.resolve()
+  }
+  const begin = (source: Source) => {
+    const leave = new AbortController()
+    const ending = AbortSignal.any([stop, leave.signal])
+    const done = hold(
+      readSource(source, ending).catch((cause) => {
+        if (!ending.aborted) throw cause
+      }),
+    )
+    reading.set(source.feed_id, { source, leave, done })
+  }
+  const replace: Loop['replace'] = (feed, next) =>
+    hold(
+      (async () => {
+        const old = reading.get(feed)
+        if (old !== undefined) {
+          old.leave.abort()
+          await old.done
+          await flush()
+          await Promise.all(writing)
+          await settling(async () => {})
+          await old.source.close?.()
+          reading.delete(feed)
+          caughtUp.delete(feed)
+          for (const known of [heard, troubles]) known.delete(feed)
+        }
+        if (next !== undefined && !stop.aborted) begin(next)
+      })(),
+    )
 
   /** Does something again and again until the loop ends; a failure ends the loop. */
   const every = (ms: number, work: () => Promise<unknown>) => {
@@ -238,9 +298,13 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
     every(TRIM_MS, () => journal.trim()),
   ]
   try {
-    await Promise.all(sources.map(readSource)).catch((cause) => {
-      if (!stop.aborted) throw cause
-    })
+    void hold(
+      (async () => {
+        for (const source of sources) begin(source)
+        options.onStart?.({ replace, act: (make) => oneByOne(() => write(make())) })
+      })(),
+    )
+    await over.promise
     failed.signal.throwIfAborted()
     await flush()
     await tick()
@@ -249,6 +313,6 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
     await settling(async () => {})
   } finally {
     for (const timer of timers) clearInterval(timer)
-    await Promise.all(sources.map((source) => source.close?.()))
+    await Promise.all([...reading.values()].map(({ source }) => source.close?.()))
   }
 }

@@ -27,6 +27,8 @@ export interface RecordNormalizer {
 export interface RecordSettings extends NormalizeSettings {
   /** Rules on raw records: what one of them matches is kept, whatever its scope. */
   readonly rules?: RawRules | undefined
+  /** Accounts that a feed speaks for; without an entry, whatever its records say. */
+  readonly accounts?: Readonly<Record<string, readonly string[] | undefined>> | undefined
 }
 
 /**
@@ -63,6 +65,12 @@ export const recordNormalizer = (
     const result = matched ? format.normalize(value, { ...raw, matched }, settings) : plain
     if (result.kind !== 'event') return result
     const { event } = result
+    const accounts = settings.accounts?.[event.ingest.feed_id]
+    if (accounts !== undefined) {
+      const own = [...new Set([event.target.account, event.actor.account])].filter((one) => one !== undefined)
+      if (!own.some((one) => accounts.includes(one)))
+        return rejected('foreign_account', `about ${own.join(' and ') || 'no account that is named'}`)
+    }
     const labels = labelsOf(event)
     const use = databaseUse(event, labels)
     if (use !== undefined) event.crypto = { ...event.crypto, used_for: use.use }

@@ -4,6 +4,7 @@
  */
 import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
+import type { IntegrityVerdict, ObjectVerdict } from '../model/integrity.ts'
 import type { ObjectReason, Rejection } from '../model/outcome.ts'
 
 /** Where a source goes on after a restart: opaque to everybody but the source. */
@@ -53,6 +54,20 @@ export interface LedgerEntry extends Fate {
   readonly records: number
 }
 
+/** A digest that a source met. */
+export interface KnownDigest {
+  readonly place: string
+  /** When it came, milliseconds since 1970. */
+  readonly at: number
+  /** Once it was verified. */
+  readonly verdict: IntegrityVerdict | undefined
+  /** It is told already that none follows it. */
+  readonly isLast: boolean
+}
+
+/** Under this name the verdict is kept that no digest follows one. */
+export const afterDigest = (place: string) => `after ${place}`
+
 export interface Begin {
   /** Records of the place before these bytes. */
   readonly number: number
@@ -85,6 +100,8 @@ export interface Source {
     signal: AbortSignal,
     fate: (place: string) => Promise<Fate | undefined>,
   ): Promise<void>
+  /** When it caused a record that must have come by now, milliseconds since 1970; every one since was caused, too. */
+  called?(now: number): number | undefined
   /** What `doctor` asks: step by step what works, and which permission or setting is missing. */
   check?(signal: AbortSignal): Promise<readonly Check[]>
   /** Everything that will be settled has been. */
@@ -148,9 +165,11 @@ export interface Control {
     | 'detectors'
     | 'knowledge'
     | 'disabled'
+    | 'integrity'
     | 'start'
     | 'stop'
     | 'configuration'
+    | 'reload'
     | 'disposition'
     | 'purge'
     | 'replay'
@@ -175,6 +194,8 @@ export interface Commit {
   readonly signals: readonly Alert[]
   readonly rejected: readonly Rejection[]
   readonly ledger: readonly LedgerEntry[]
+  /** Verdicts on objects. */
+  readonly integrity?: readonly ObjectVerdict[]
   /** Event ids of the items, with their digests, in order. */
   readonly ids: readonly { readonly id: string; readonly digest: string }[]
   /** State that was due before this watermark is not needed any more. */
@@ -217,6 +238,12 @@ export interface Block {
   readonly items: readonly Item[]
 }
 
+/** The events of a block, as JSON. */
+export interface EventBlock {
+  readonly seq: number
+  readonly events: readonly string[]
+}
+
 /** How far a sink has come. */
 export interface Cursor {
   /** Number of the last block that is settled. */
@@ -257,6 +284,8 @@ export interface Journal {
   positions(feed: string): Promise<ReadonlyMap<string, Position>>
   /** What became of an object, as long as it is remembered. */
   fate(feed: string, place: string): Promise<Fate | undefined>
+  /** Digests that came since a time, in that order. */
+  digests(feed: string, since: number): Promise<readonly KnownDigest[]>
   /** A block by its number, as long as it is kept. */
   block(seq: number): Promise<Block | undefined>
   /** Which of these event ids are known. */
@@ -266,8 +295,8 @@ export interface Journal {
   unmerged(): Promise<readonly string[]>
   /** Timed state whose time has come. */
   due(watermark: number): Promise<Loaded['values']>
-  /** Blocks behind a number, at most `bytes` of them together, at least one when there is one. */
-  blocks(after: number, bytes: number): Promise<readonly Block[]>
+  /** Events of the blocks behind a number: blocks of at most `bytes` together, at least one when there is one. */
+  blocks(after: number, bytes: number): Promise<readonly EventBlock[]>
   alerts(after: number, limit: number): Promise<readonly StoredAlert[]>
   cursor(sink: string): Promise<Cursor>
   settle(sink: string, cursor: Cursor, dead: readonly DeadLetter[]): Promise<void>

@@ -7,7 +7,7 @@
 import type { Alert } from '../model/alert.ts'
 import type { KeyEvent, ObjectType } from '../model/event.ts'
 import type { Criticality, Operation } from '../model/operations.ts'
-import { operationWords, products, succeeded } from './standards.ts'
+import { operationWords, products, shape, succeeded } from './standards.ts'
 
 export type ColumnType = 'string' | 'int' | 'boolean' | 'datetime' | 'dynamic'
 type Cell = string | number | boolean | object | undefined
@@ -149,16 +149,7 @@ export const alertColumns: readonly Column<Alert>[] = [
   ['AdditionalFields', 'dynamic', (a) => a],
 ]
 
-const rowOf = <T>(columns: readonly Column<T>[], of: T): Record<string, unknown> => {
-  const row: Record<string, unknown> = {}
-  for (const [name, , give] of columns) {
-    const cell = give(of)
-    if (cell !== undefined && cell !== '') row[name] = cell
-  }
-  return row
-}
-
 /** A row of KeytrailEvent_CL. */
-export const asimEvent = (event: KeyEvent): Record<string, unknown> => rowOf(eventColumns, event)
+export const asimEvent = shape(eventColumns.map(([name, , give]) => [name, give]))
 /** A row of KeytrailAlert_CL. */
-export const asimAlert = (alert: Alert): Record<string, unknown> => rowOf(alertColumns, alert)
+export const asimAlert = shape(alertColumns.map(([name, , give]) => [name, give]))

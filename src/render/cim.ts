@@ -5,16 +5,9 @@
  */
 import type { Alert } from '../model/alert.ts'
 import type { KeyEvent } from '../model/event.ts'
-import { operationWords, products, riskScores, rowsOf, succeeded, type Value } from './standards.ts'
-
-type Row<T> = readonly [name: string, value: (of: T) => Value]
+import { operationWords, outcomeWord, products, type Row, riskScores, shape } from './standards.ts'
 
 const cimSeverity = (severity: string) => (severity === 'info' ? 'informational' : severity)
-
-const outcomeWord = (event: KeyEvent) => {
-  const success = succeeded(event)
-  return success === undefined ? undefined : success ? 'success' : 'failure'
-}
 
 /** The model an event belongs to. */
 export const cimModel = ({ operation_category }: KeyEvent): 'Authentication' | 'Data_Access' | 'Change' =>
@@ -24,7 +17,7 @@ export const cimModel = ({ operation_category }: KeyEvent): 'Authentication' | '
       ? 'Data_Access'
       : 'Change'
 
-const eventRows: readonly Row<KeyEvent>[] = [
+export const cimEventRows: readonly Row<KeyEvent>[] = [
   ['action', (e) => (e.operation === 'authenticate' ? outcomeWord(e) : operationWords(e.operation)[1])],
   ['status', outcomeWord],
   ['severity', (e) => cimSeverity(e.criticality)],
@@ -42,7 +35,7 @@ const eventRows: readonly Row<KeyEvent>[] = [
   ['change_type', (e) => e.operation_category],
   ['command', (e) => e.operation_native],
   ['result', (e) => e.error?.message],
-  ['result_id', (e) => e.error?.code ?? e.http_status],
+  ['result_id', (e) => e.error?.code ?? e.http_status?.toString()],
   ['app', (e) => e.actor.invoked_by ?? e.actor.application ?? e.source.service],
   ['authentication_method', (e) => (e.operation === 'authenticate' ? e.auth.mfa_methods?.[0] : undefined)],
   ['authentication_service', (e) => e.actor.issuer],
@@ -52,7 +45,7 @@ const eventRows: readonly Row<KeyEvent>[] = [
   ['vendor_region', (e) => e.target.region],
 ]
 
-const alertRows: readonly Row<Alert>[] = [
+export const cimAlertRows: readonly Row<Alert>[] = [
   ['type', () => 'alert'],
   ['app', () => 'keytrail'],
   ['id', (a) => a.alert_id],
@@ -68,13 +61,11 @@ const alertRows: readonly Row<Alert>[] = [
   ['risk_score', (a) => (a.status === 'withdrawn' ? 0 : riskScores[a.severity])],
   ['rule_title', (a) => a.title],
   ['security_domain', () => 'threat'],
+  ['mitre_technique_id', (a) => a.attack.map(({ v18 }) => v18)],
 ]
 
-/** Names that an event or an alert may have, for the tests and the add-on. */
-export const cimFieldNames = {
-  event: eventRows.map(([name]) => name),
-  alert: [...alertRows.map(([name]) => name), 'mitre_technique_id'],
-}
+const eventFields = shape(cimEventRows)
+const alertFields = shape(cimAlertRows)
 
 /** The object as text, with a record that is text already as its last member. */
 const withRecord = (fields: Record<string, unknown>, record: string): string =>
@@ -84,14 +75,7 @@ const withRecord = (fields: Record<string, unknown>, record: string): string =>
  * Fields first, as searches that read only the beginning of an event need it; the whole record under `kms`.
  * @param json the event as it is journaled @returns JSON
  */
-export const cimEvent = (event: KeyEvent, json: string): string => withRecord(rowsOf(eventRows, event), json)
+export const cimEvent = (event: KeyEvent, json: string): string => withRecord(eventFields(event), json)
 
 /** @returns JSON */
-export const cimAlert = (alert: Alert): string =>
-  withRecord(
-    {
-      ...rowsOf(alertRows, alert),
-      ...(alert.attack.length > 0 && { mitre_technique_id: alert.attack.map(({ v18 }) => v18) }),
-    },
-    JSON.stringify(alert),
-  )
+export const cimAlert = (alert: Alert): string => withRecord(alertFields(alert), JSON.stringify(alert))

@@ -59,7 +59,7 @@ const local = (name: 'splunk' | 'sentinel', change: object = {}): string => {
     path,
     stringify({
       ...config,
-      data: join(folder, name),
+      data: join(folder, `${name}-${Object.keys(change).join('-')}`),
       sinks: { [name]: { ...config.sinks[name], ...where, max_wait_seconds: 1, ...change } },
     }),
   )
@@ -181,6 +181,25 @@ describe('doctor names what is wrong', () => {
       /the certificate of localhost:\d+ is not trusted \(DEPTH_ZERO_SELF_SIGNED_CERT\): name its authority with ca_file/,
     )
   })
+})
+
+test('Splunk in OCSF: the same envelope, another event', async () => {
+  const before = siem.hec.indexed.length
+  const { code, err } = await keytrail([
+    'run',
+    '--once',
+    '--config',
+    local('splunk', {
+      format: 'ocsf',
+      alerts: { sourcetype: 'ocsf:finding' },
+      feed: { sourcetype: 'ocsf:event' },
+    }),
+  ])
+  expect(code, err).toBe(0)
+  const classes = siem.hec.indexed
+    .slice(before)
+    .map(({ sourcetype, event }) => `${sourcetype} ${event['class_uid']}`)
+  expect(new Set(classes)).toEqual(new Set(['ocsf:finding 2004', 'ocsf:event 6003', 'ocsf:event 3002']))
 })
 
 test('estimate from what scan wrote', async () => {

@@ -101,10 +101,14 @@ describe.each([
     const all = Array.from({ length: 6 }, (_, at) => [item(`a${at}`), item(`b${at}`)])
     for (const [at, items] of all.entries()) await journal.commit(commit(at + 1, { items, at: 1000 + at }))
     const found = await journal.blocks(0, 1024 ** 2)
-    expect(found.map(({ seq, at }) => [seq, at])).toEqual(all.map((_, at) => [at + 1, 1000 + at]))
-    expect(
-      found.map(({ items }) => items.map(({ raw, event }) => [Buffer.from(raw).toString(), event])),
-    ).toEqual(all.map((items) => items.map(({ raw, event }) => [raw.toString(), event])))
+    expect(found).toEqual(all.map((items, at) => ({ seq: at + 1, events: items.map(({ event }) => event) })))
+    for (const [at, items] of all.entries()) {
+      const block = await journal.block(at + 1)
+      expect(block?.at).toBe(1000 + at)
+      expect(block?.items.map(({ raw, event }) => [Buffer.from(raw).toString(), event])).toEqual(
+        items.map(({ raw, event }) => [raw.toString(), event]),
+      )
+    }
     expect((await journal.blocks(0, 1)).map(({ seq }) => seq)).toEqual([1])
     expect((await journal.blocks(4, 1024 ** 2)).map(({ seq }) => seq)).toEqual([5, 6])
     expect((await journal.block(3))?.items[1]?.event).toBe('{"text":"b2"}')

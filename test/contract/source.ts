@@ -211,7 +211,6 @@ const start = async (
       settings: defaultConfig,
       budget: Number.MAX_SAFE_INTEGER,
       clock: () => Date.now() + hurry * looks++,
-      acts: [],
       onNotice: (text) => notices.push(text),
       onCommit: () => {},
     },

@@ -30,6 +30,17 @@ test('an answer comes with status, text, cookies and the wait it asks for', asyn
   expect(await send(url)).toEqual({ status: 429, text: 'later', afterMs: 3000, cookies: ['a=1', 'b=2'] })
 })
 
+test('an answer that repeats the secret it was sent comes without it', async () => {
+  const url = await served(({ headers }, response) =>
+    response.writeHead(403).end(`no: ${headers.authorization}, ${headers.authorization?.slice(7)}`),
+  )
+  const client = httpClient(undefined, 1)
+  ends.push(() => client.close())
+  const sent = { headers: { authorization: 'Splunk open-sesame' } }
+  const { text } = await client.send(url, sent, AbortSignal.timeout(5000))
+  expect(text).toBe('no: Splunk [secret], [secret]')
+})
+
 describe('no answer', () => {
   test('silence after the whole body', async () => {
     let whole = false

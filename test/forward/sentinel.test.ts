@@ -13,6 +13,7 @@ import { azureToken } from '../../src/forward/azure-token.ts'
 import { pace } from '../../src/forward/pace.ts'
 import { dcrAnswers, type SentinelOptions, sentinelSink } from '../../src/forward/sentinel.ts'
 import { type Delivery, type Sink, SinkFault } from '../../src/pipeline/ports.ts'
+import { renderings } from '../../src/render/renderings.ts'
 import { alertStream, eventStream, sentinelTemplate } from '../../src/render/sentinel-template.ts'
 import {
   CLIENT,
@@ -69,6 +70,7 @@ const start = async (
     rule: 'dcr-1',
     stream,
     caFile,
+    rendering: renderings.asim,
     inFlight: 2,
     clock: Date.now,
     token: azureToken({

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { epochText, type SplunkOptions, splunkSink } from '../../src/forward/splunk.ts'
 import { type Delivery, type Sink, SinkFault } from '../../src/pipeline/ports.ts'
+import { renderings } from '../../src/render/renderings.ts'
 import { type Hec, type HecOptions, type Misbehavior, startHec } from '../standins/hec.ts'
 import { alertOf, eventOf } from '../support/deliveries.ts'
 
@@ -26,6 +27,7 @@ const start = async (
     token: () => 'the-token',
     ack: 'preferred',
     gzip: false,
+    rendering: renderings.cim,
     sourcetype: 'kms:alert',
     inFlight: 2,
     ackMs: 300_000,

@@ -90,7 +90,6 @@ const setUp = async (groups: readonly string[] = ['trail']) => {
           settings: defaultConfig,
           budget: Number.MAX_SAFE_INTEGER,
           clock: () => now,
-          acts: [],
           onNotice: (text) => notices.push(text),
           onCommit: () => {},
         },

@@ -11,6 +11,9 @@ import { type EventHubs, type EventHubsOptions, startEventHubs } from '../standi
 import { CLIENT, startLogsIngestion, TENANT } from '../standins/logs-ingestion.ts'
 import { eventually, reading } from '../support/reading.ts'
 
+/** `STALL_SECONDS=30` is the default of the source. */
+const stallSeconds = Number(process.env['STALL_SECONDS'] ?? 3)
+
 const services: EventHubs[] = []
 const open = async (partitions = 1, more: Partial<EventHubsOptions> = {}) => {
   const service = await startEventHubs({
@@ -167,7 +170,7 @@ describe('Event Hubs', { timeout: 120_000 }, () => {
     ])('when %s: it is noticed and opened anew', async (_, harm) => {
       const service = await open(2)
       const end = publishing(service, 2)
-      const one = read({ stall_seconds: 3 })
+      const one = read({ stall_seconds: stallSeconds })
       await eventually('it reads', () => one.texts('audit/1').length > 20)
       expect(harm(service)).toBeGreaterThan(0)
       await sleep(200)
@@ -175,11 +178,11 @@ describe('Event Hubs', { timeout: 120_000 }, () => {
       const began = performance.now()
       await eventually('it goes on', () => one.texts('audit/1').length > count, 60_000)
       const took = performance.now() - began
-      console.info(`healed after ${Math.round(took)} ms with stall_seconds: 3`)
+      console.info(`healed after ${Math.round(took)} ms with stall_seconds: ${stallSeconds}`)
       expect(took).toBeGreaterThan(1000)
       await complete(one, await end())
       expect(one.notices).toContainEqual(
-        expect.stringMatching(/^audit\/1 has given nothing for 3 s.*opened anew$/),
+        expect.stringMatching(new RegExp(`^audit/1 has given nothing for ${stallSeconds} s.*opened anew$`)),
       )
     })
 

@@ -6,14 +6,19 @@ import type { AclEntry } from 'kafkajs'
 import { OAuth2Server } from 'oauth2-mock-server'
 import { generate } from 'selfsigned'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { sinksOf } from '../../src/commands/sinks.ts'
 import { sourceOf } from '../../src/commands/sources.ts'
+import { config } from '../../src/model/config.ts'
 import { sourceConfig } from '../../src/model/sources.ts'
+import { SinkFault } from '../../src/pipeline/ports.ts'
 import { freePort, noKafka, type RunningKafka, startKafka } from '../standins/kafka.ts'
+import { alertOf } from '../support/deliveries.ts'
 import { eventually, reading } from '../support/reading.ts'
 
 const TOPIC = 2
 const GROUP = 3
 const READ = 3
+const WRITE = 4
 const ALLOW = 3
 const LITERAL = 3
 
@@ -32,6 +37,7 @@ describe.skipIf(noKafka !== undefined)(`Kafka${noKafka ? `: ${noKafka}` : ''}`, 
   let tls: Record<string, string> = {}
   let topic = ''
   let hidden = ''
+  let written = ''
   let groups = 0
 
   beforeAll(async () => {
@@ -91,6 +97,7 @@ describe.skipIf(noKafka !== undefined)(`Kafka${noKafka ? `: ${noKafka}` : ''}`, 
     })
     topic = await broker.topic(2)
     hidden = await broker.topic()
+    written = await broker.topic()
     const admin = broker.kafka.admin()
     await admin.connect()
     // docs/permissions/kafka-acls.md
@@ -111,6 +118,7 @@ describe.skipIf(noKafka !== undefined)(`Kafka${noKafka ? `: ${noKafka}` : ''}`, 
       }) as AclEntry // the numbers of the protocol: the enumerations come with the client
     await admin.createAcls({
       acl: ['User:reader', 'User:CN=reader'].flatMap((who) => [
+        { ...acl(who, TOPIC, written, LITERAL), operation: WRITE },
         acl(who, TOPIC, topic, LITERAL),
         acl(who, GROUP, 'keytrail-', 4),
       ]),
@@ -220,7 +228,7 @@ describe.skipIf(noKafka !== undefined)(`Kafka${noKafka ? `: ${noKafka}` : ''}`, 
     ],
     'a topic that the user may not read': [
       () => ({ ...user('plain'), topics: [hidden] }),
-      /^FAILS topic .*TOPIC_AUTHORIZATION_FAILED\): allow Read and Describe on the topic \(docs\/permissions\/kafka-acls\.md\)$/,
+      /^FAILS topic .*TOPIC_AUTHORIZATION_FAILED\): allow Read \(for a source\) or Write \(for a sink\) and Describe on the topic \(docs\/permissions\/kafka-acls\.md\)$/,
     ],
     'a group that the user may not use': [
       () => user('plain', 'stranger'),
@@ -240,5 +248,36 @@ describe.skipIf(noKafka !== undefined)(`Kafka${noKafka ? `: ${noKafka}` : ''}`, 
       `ok group ${group}: 1 members read at this moment: it was not joined, which would make them stop for a while`,
     )
     await one.stop()
+  })
+
+  test('a sink may write where it is allowed to, and holds what it may not write', async () => {
+    const { sinks } = config.parse({
+      sinks: Object.fromEntries(
+        ['reader', 'stranger'].map((name) => [
+          name,
+          { type: 'kafka', brokers: [sasl], ...user('plain', name), alerts: { topic: written } },
+        ]),
+      ),
+    })
+    const [allowed, other] = Object.entries(sinks)
+      .flatMap(([name, one]) => sinksOf(name, one, () => {}))
+      .map(({ sink }) => sink)
+    const { signal } = new AbortController()
+    const delivery = { events: [], alerts: [alertOf(1)] }
+    await allowed?.open({}, signal)
+    expect(await allowed?.send(delivery, signal)).toMatchObject({ refused: [], again: undefined })
+    await expect(other?.open({}, signal)).rejects.toThrow(SinkFault)
+    expect((await other?.send(delivery, signal))?.again).toMatchObject({
+      delivery,
+      fault: true,
+      reason: expect.stringMatching(
+        /TOPIC_AUTHORIZATION_FAILED\): allow Read .* or Write \(for a sink\) and Describe/,
+      ),
+    })
+    for (const one of [allowed, other]) await one?.close()
+    const admin = broker.kafka.admin()
+    await admin.connect()
+    expect(await admin.fetchTopicOffsets(written)).toMatchObject([{ high: '1' }])
+    await admin.disconnect()
   })
 })

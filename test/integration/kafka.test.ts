@@ -410,6 +410,10 @@ describe.skipIf(noKafka !== undefined)(`Kafka${noKafka ? `: ${noKafka}` : ''}`, 
       await eventually('the first are there', () => one.texts().length === 5)
       await own.kill()
       await eventually('it is told', () => notices.join('\n').includes('nothing listens there'))
+      await eventually('the feed is in trouble', () =>
+        one.pieces.some(({ trouble }) => trouble?.includes('nothing listens there')),
+      )
+      const idle = one.idle()
       await own.restart()
       await eventually('it can be written to', () =>
         sendThere(numbered(5, 8)).then(
@@ -418,6 +422,7 @@ describe.skipIf(noKafka !== undefined)(`Kafka${noKafka ? `: ${noKafka}` : ''}`, 
         ),
       )
       await eventually('all are there', () => one.texts().length >= 8, 90_000)
+      await eventually('the trouble is over', () => one.idle() > idle)
       await one.stop()
       expect([...new Set(one.texts())]).toEqual(numbered(0, 8))
     } finally {

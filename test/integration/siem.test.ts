@@ -9,6 +9,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { generate } from '../../bench/generate.ts'
 import { statusOf } from '../../src/commands/status.ts'
 import { splunkSink } from '../../src/forward/splunk.ts'
+import { renderings } from '../../src/render/renderings.ts'
 import { alertOf, eventOf } from '../support/deliveries.ts'
 import { service } from '../support/service.ts'
 import { startSiem } from '../support/siem.ts'
@@ -231,6 +232,7 @@ describe.skipIf(!hasGo)("the OpenTelemetry Collector's HEC receiver", () => {
           ackMs: 20_000,
           gzip,
           index: 'kms',
+          rendering: renderings.cim,
           sourcetype: 'kms:alert',
           inFlight: 2,
           onNotice: (text) => expect.fail(text),

@@ -1,10 +1,12 @@
 /** S3 and SQS keep the contract of sources, on moto. */
+import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { sourceOf } from '../../src/commands/sources.ts'
 import { sourceConfig } from '../../src/model/sources.ts'
 import { sourceContract } from '../contract/source.ts'
-import { type Moto, motoMissing, sqsError, startMoto } from '../standins/moto.ts'
-import { awsEnv, makeTrail } from '../support/trail-bucket.ts'
+import { type Asked, type Moto, motoMissing, sqsError, startMoto } from '../standins/moto.ts'
+import { eventually, reading } from '../support/reading.ts'
+import { awsEnv, credentials, makeTrail, REGION } from '../support/trail-bucket.ts'
 
 describe.skipIf(motoMissing !== undefined)('on moto', () => {
   let moto: Moto
@@ -36,6 +38,34 @@ describe.skipIf(motoMissing !== undefined)('on moto', () => {
         },
       }
     },
+  })
+
+  test('a canary key is called while it reads; doctor names the missing permission', async () => {
+    const trail = await makeTrail(moto)
+    const kms = new KMSClient({ region: REGION, endpoint: moto.url, credentials })
+    const { KeyMetadata } = await kms.send(new CreateKeyCommand({}))
+    kms.destroy()
+    const config = { ...trail.config, canary: { key: KeyMetadata?.Arn, endpoint: moto.url } }
+    const notices: string[] = []
+    const open = () =>
+      sourceOf('logs', sourceConfig.parse(config), { follow: true, onNotice: (text) => notices.push(text) })
+    const isCall = ({ target }: Asked) => target === 'TrentService.DescribeKey'
+    const canaryStep = async () =>
+      (await open().check?.(new AbortController().signal))?.find(({ step }) => step.startsWith('canary'))
+    moto.behave = () => undefined
+    const one = reading(open())
+    await eventually('it is called', () => moto.asked.some(isCall))
+    await one.stop()
+    expect(await canaryStep()).toMatchObject({ ok: true })
+    moto.behave = (asked) =>
+      isCall(asked) ? sqsError(400, 'AccessDeniedException', 'not allowed') : undefined
+    expect(await canaryStep()).toMatchObject({
+      ok: false,
+      detail: expect.stringContaining(`the permission kms:DescribeKey on ${KeyMetadata?.Arn} is missing`),
+    })
+    const other = reading(open())
+    await eventually('it is told', () => notices.some((text) => text.includes('kms:DescribeKey')))
+    await other.stop()
   })
 
   test('a queue that cannot be asked is not caught up, and says why', async () => {

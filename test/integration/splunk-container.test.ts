@@ -4,6 +4,7 @@ import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainer
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { splunkSink } from '../../src/forward/splunk.ts'
 import { SinkFault } from '../../src/pipeline/ports.ts'
+import { renderings } from '../../src/render/renderings.ts'
 import { alertOf, eventOf } from '../support/deliveries.ts'
 
 const hasDocker = spawnSync('docker', ['info'], { timeout: 20_000 }).status === 0
@@ -39,6 +40,7 @@ describe.skipIf(!hasDocker)('Splunk in a container', () => {
       ackMs: 300_000,
       gzip: true,
       index,
+      rendering: renderings.cim,
       sourcetype: 'kms:alert',
       inFlight: 2,
       onNotice: () => {},

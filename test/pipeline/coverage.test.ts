@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { statusOf } from '../../src/commands/status.ts'
+import { mustHaveCome } from '../../src/ingest/canary.ts'
 import { journaled, rejudge } from '../../src/journal/rejudge.ts'
 import { sqliteJournal } from '../../src/journal/sqlite.ts'
 import { Store } from '../../src/journal/store.ts'
@@ -46,6 +47,37 @@ const live = (coverage = noCoverage()) => {
 
 const after = 3 * DAY
 const silent = (T0 + after) as number
+
+describe('a feed with a canary key', () => {
+  const EVERY = 5 * MINUTE
+  /** Beats of one day after its start, with calls that go well but for those that `fails` names. */
+  const day = (heardUntil: number, fails: (at: number) => boolean = () => false) => {
+    const feed = live()
+    let calls: number[] = []
+    for (let at = T0; at < T0 + DAY; at += MINUTE) {
+      if ((at - T0) % EVERY === 0) calls = fails(at) ? [] : [...calls, at]
+      const called = mustHaveCome(calls, at)
+      const isHeard = at <= heardUntil && (at - T0) % EVERY === 0
+      feed.pass(at, at + MINUTE, isHeard ? HOUR : undefined, called === undefined ? {} : { called }, MINUTE)
+    }
+    return feed
+  }
+
+  test('is silent from its first day on, when three calls in a row did not come', () => {
+    const last = T0 + 6 * HOUR
+    const feed = day(last)
+    // The first call that is missing is made five minutes later; the third has a quarter of an hour to come.
+    const due = (6 * HOUR + EVERY + 2 * EVERY + 15 * MINUTE) / MINUTE
+    expect(feed.told()).toEqual([`${due} unknown 1 new`])
+    expect(feed.alerts()[0]?.explanation).toContain('The canary key was called since 2026-03-02T06:05:00Z')
+  })
+
+  test('is judged by habit alone while the key cannot be called, and not at all in its first day', () => {
+    expect(day(T0 + 6 * HOUR, (at) => at > T0 + 6 * HOUR).told()).toEqual([])
+    expect(day(T0 + 6 * HOUR, (at) => at % (10 * MINUTE) === 0).told()).toEqual([])
+    expect(day(T0 + DAY).told()).toEqual([])
+  })
+})
 
 describe('a feed that was heard every ten minutes for three days', () => {
   const known = () => {
@@ -173,7 +205,6 @@ describe('in the journal', () => {
           settings: defaultConfig,
           budget: Number.MAX_SAFE_INTEGER,
           clock: () => now,
-          acts: [],
           onNotice: () => {},
           onCommit: () => {},
         },

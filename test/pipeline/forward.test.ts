@@ -4,6 +4,7 @@ import { splunkSink } from '../../src/forward/splunk.ts'
 import { memoryJournal } from '../../src/journal/sqlite.ts'
 import { type ForwardOptions, forward } from '../../src/pipeline/forward.ts'
 import type { Commit } from '../../src/pipeline/ports.ts'
+import { renderings } from '../../src/render/renderings.ts'
 import { type Hec, type HecOptions, type Misbehavior, startHec } from '../standins/hec.ts'
 import { alertOf, eventOf } from '../support/deliveries.ts'
 
@@ -66,6 +67,7 @@ const drained = async ({ alerts = 0, events = 0, server, behave, options }: Setu
         ack: 'preferred',
         ackMs: 300_000,
         gzip: true,
+        rendering: renderings.cim,
         sourcetype: 'kms:alert',
         inFlight: 2,
         onNotice: (text) => notices.push(text),

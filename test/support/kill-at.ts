@@ -39,6 +39,21 @@ if (answered !== undefined) {
   } as typeof emit
 }
 
+if (window === 'kafka-answered') {
+  const { Kafka } = (await import('kafkajs')).default
+  const { producer } = Kafka.prototype
+  Kafka.prototype.producer = function (...all) {
+    const made = producer.apply(this, all)
+    const { send } = made
+    made.send = async (record) => {
+      const answer = await send(record)
+      die()
+      return answer
+    }
+    return made
+  }
+}
+
 if (window === 'after-read') {
   const { readFileSync } = fs
   fs.readFileSync = ((...all: Parameters<typeof readFileSync>) => {
