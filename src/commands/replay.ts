@@ -20,6 +20,7 @@ import { type Brief, briefOf, compare } from '../pipeline/difference.ts'
 import { forward } from '../pipeline/forward.ts'
 import type { Kept } from '../pipeline/intake.ts'
 import { judge } from '../pipeline/judge.ts'
+import { emptyCommit } from '../pipeline/live-judge.ts'
 import { merge, orderOf } from '../pipeline/order.ts'
 import { renderReplay } from '../render/replay.ts'
 import { type Progress, progress } from '../telemetry/progress.ts'
@@ -205,25 +206,7 @@ const sender = (config: Config | undefined, name: string) => {
   return {
     async add(alerts: readonly Alert[]) {
       sent += alerts.filter(found.selection.wantsAlert).length
-      await journal.commit({
-        seq: journal.next,
-        at: 0,
-        items: [],
-        span: [0, 0],
-        control: [],
-        positions: new Map(),
-        alerts,
-        signals: [],
-        rejected: [],
-        ledger: [],
-        ids: [],
-        forget: undefined,
-        values: [],
-        lists: [],
-        unmerged: undefined,
-        merged: false,
-        counters: new Map(),
-      })
+      await journal.commit({ ...emptyCommit, seq: journal.next, at: 0, alerts })
     },
     async deliver(signal: AbortSignal) {
       let refused = 0

@@ -8,6 +8,7 @@ import type { KeyEvent } from '../model/event.ts'
 import { parse } from '../normalize/json.ts'
 import type { IntegrityCheck } from '../pipeline/integrity.ts'
 import { type Disabled, type Entry, type Heartbeat, judging } from '../pipeline/judging.ts'
+import { emptyCommit } from '../pipeline/live-judge.ts'
 import type { PastCommit } from '../pipeline/ports.ts'
 import { CachedState } from '../pipeline/state-cache.ts'
 import { Store, unpacked } from './store.ts'
@@ -96,22 +97,7 @@ export const rejudge = async (
         if (kind === 'integrity') core.integrity(JSON.parse(body) as IntegrityCheck) // likewise
       }
       core.faulty() // what was disabled then is in the records
-      memory.commit(
-        {
-          seq,
-          at,
-          span: [0, 0],
-          control: [],
-          positions: new Map(),
-          rejected: [],
-          ledger: [],
-          ids: [],
-          forget,
-          counters: new Map(),
-          ...core.changes(),
-        },
-        undefined,
-      )
+      memory.commit({ ...emptyCommit, seq, at, forget, ...core.changes() }, undefined)
       const judged = memory.alertsOf(seq)
       found.commits++
       found.events += entries.length
