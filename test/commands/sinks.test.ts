@@ -94,7 +94,8 @@ afterAll(() => {
 
 const keytrail = (...args: string[]) =>
   new Promise<{ code: number | null; out: string }>((resolve, reject) => {
-    const child = spawn(process.execPath, [join(root, 'src/main.ts'), ...args, '--config', config])
+    const env = { ...process.env, WEBHOOK_KEY: KEY } // what this process read is out of its environment
+    const child = spawn(process.execPath, [join(root, 'src/main.ts'), ...args, '--config', config], { env })
     let out = ''
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (chunk: Buffer) => {

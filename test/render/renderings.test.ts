@@ -197,7 +197,7 @@ const wrong: Readonly<Record<Exclude<Format, 'ecs_before_8_7'>, readonly Wrong[]
     ['alert', 'revision 0', 'revision', 0],
     ['alert', 'a severity of others', 'severity', 'informational'],
     ['alert', 'two triage steps', 'triage', ['a', 'b']],
-    ['alert', 'no evidence', 'evidence.event_ids', []],
+    ['alert', 'evidence below nothing', 'evidence.total', -1],
   ],
   cim: [
     ['event', 'without a severity', 'severity', undefined],
