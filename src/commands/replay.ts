@@ -237,7 +237,7 @@ const sender = (config: Config | undefined, name: string) => {
   }
 }
 
-/** @returns 0; 1 when an alert comes out otherwise than it was sent; 3 when history is incomplete or a sink refused some */
+/** @returns 0; 1 when an alert comes out otherwise than it was sent; 3 when history is incomplete or has nothing of the window, or a sink refused some */
 export const replay = async (options: ReplayOptions, signal: AbortSignal): Promise<number> => {
   setFlagsFromString(SMALL_NURSERY)
   if (options.asSeen && options.detectors.length > 0)
@@ -313,14 +313,22 @@ export const replay = async (options: ReplayOptions, signal: AbortSignal): Promi
       mode,
       from,
       to,
-      history: { address: store.address, records: state.tree.size, root: state.tree.root },
+      history: {
+        address: store.address,
+        records: state.tree.size,
+        root: state.tree.root,
+        from: times[0],
+        to: times.at(-1),
+      },
       expired: state.tree.size - rows,
       ...result,
       ...(sink && { sink: await sink.deliver(signal) }),
     }
     process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : renderReplay(report))
     if ((report.differing?.length ?? 0) > 0) return 1
-    return report.expired > 0 || (report.sink?.refused ?? 0) > 0 ? 3 : 0
+    const { from: begins = '', to: ends = '' } = report.history
+    const isOutside = !(Date.parse(begins) <= Date.parse(to) && Date.parse(ends) >= Date.parse(from))
+    return report.expired > 0 || (report.sink?.refused ?? 0) > 0 || isOutside ? 3 : 0
   } finally {
     meter.done()
     past?.close()

@@ -57,7 +57,14 @@ export interface ReplayReport {
   readonly mode: 'as_seen' | 'corrected'
   readonly from: string
   readonly to: string
-  readonly history: { readonly address: string; readonly records: number; readonly root: string }
+  readonly history: {
+    readonly address: string
+    readonly records: number
+    readonly root: string
+    /** Of its first and last event or alert; absent when it has none. */
+    readonly from?: string | undefined
+    readonly to?: string | undefined
+  }
   /** Records that history does not hold any more, of those it had: what was before them is not known. */
   readonly expired: number
   readonly events: number

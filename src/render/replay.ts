@@ -31,6 +31,13 @@ export const renderReplay = (report: ReplayReport, limit = 100): string => {
     `  history    ${history.address}: ${count(history.records)} records, root ${history.root.slice(0, 16)}`,
     `  judged     ${count(report.events)} events, from the first one that is kept`,
   ]
+  const [begins, ends] = [history.from, history.to].map((time) =>
+    time === undefined ? Number.NaN : Date.parse(time),
+  )
+  if (!(Date.parse(report.from) >= (begins ?? 0) && Date.parse(report.to) <= (ends ?? 0)))
+    lines.push(
+      `  known      history holds records of ${history.from ?? 'no time'} to ${history.to ?? 'none'}: nothing is known of the rest of the window`,
+    )
   if (report.expired > 0)
     lines.push(
       `  INCOMPLETE ${count(report.expired)} records are not kept any more: what detectors had learned from them is not known`,
