@@ -43,6 +43,8 @@ export interface Profile {
   readonly keys: number
   readonly perFile: number
   readonly seed: number
+  /** Days that they are spread over; one unless said. */
+  readonly days?: number
 }
 
 /** Writes the files of a profile. @returns raw bytes before compression */
@@ -80,7 +82,7 @@ export const generate = (folder: string, profile: Profile): number => {
             ? { principalId: `AROA${hex(8)}${hex(8)}:${hex(8)}`.toUpperCase() }
             : {}),
         },
-        eventTime: `${new Date(start + Math.floor((made / profile.records) * 86_400_000) - (next() % 300_000)).toISOString().slice(0, 19)}Z`,
+        eventTime: `${new Date(start + Math.floor((made / profile.records) * (profile.days ?? 1) * 86_400_000) - (next() % 300_000)).toISOString().slice(0, 19)}Z`,
         sourceIPAddress: String(base['sourceIPAddress']).replace(/\d+$/, String(next() % 256)),
         requestParameters: isObject(context)
           ? {

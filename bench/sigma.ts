@@ -14,6 +14,7 @@ import { defineDetectors } from '../src/detect/definition.ts'
 import { type Detector, rulesOf } from '../src/detect/detectors.ts'
 import { rawRules } from '../src/detect/raw-rules.ts'
 import { ruleIndex } from '../src/detect/rule-index.ts'
+import { Scanner } from '../src/normalize/scanner.ts'
 
 const { values } = parseArgs({
   options: {
@@ -51,7 +52,7 @@ const cloned = (text: string, n: number): string => {
     .join('---\n')
 }
 
-/** Tries every record; @returns `rule id|record number` for each match. */
+/** Tries every record as intake does; @returns `rule id|record number` for each match. */
 const ours = (detectors: readonly Detector[], bytes: Buffer): string[] => {
   const index = ruleIndex<{ readonly id: string; readonly test: (raw: unknown) => boolean }>()
   for (const one of detectors)
@@ -59,10 +60,11 @@ const ours = (detectors: readonly Detector[], bytes: Buffer): string[] => {
       if (raw !== undefined) index.add(raw, { id: one.facts.id, test: raw.test })
   const rules = rawRules(detectors)
   const found: string[] = []
+  const scanner = new Scanner()
   for (let start = 0; start < bytes.length; ) {
-    const newline = bytes.indexOf(10, start)
-    const end = newline < 0 ? bytes.length : newline
-    if (rules?.mayHold(bytes, start, end)) {
+    if (scanner.scan(bytes, start, bytes.length, false) !== 'done') throw new Error(`no record at ${start}`)
+    const { plain, source, name, end } = scanner
+    if (!plain || rules?.mayMatch(source.text(bytes), name.text(bytes), bytes, start, end)) {
       const raw = JSON.parse(bytes.toString('utf8', start, end)) as { readonly eventID: string }
       for (const { id, test } of index.candidates('aws', raw))
         if (test(raw)) found.push(`${id}|${raw.eventID}`)

@@ -105,19 +105,39 @@ program
 program
   .command('backfill')
   .description(
-    'read what a trail delivered before, from its bucket into a journal; goes on where it was left',
+    'read what was logged before: from the bucket of a trail into a journal, or from disk into history alone',
   )
-  .argument('<url>', 's3://bucket/AWSLogs/, or a folder within')
-  .requiredOption('--from <day>', 'first day, such as 2026-03-01, in UTC')
-  .requiredOption('--to <day>', 'last day')
-  .option('--config <file>', 'configuration whose journal, source and sinks are used', 'keytrail.yml')
+  .argument('<place>', 's3://bucket/AWSLogs/, or a folder within; with --into history a folder or file')
+  .option('--from <day>', 'first day, such as 2026-03-01, in UTC')
+  .option('--to <day>', 'last day')
+  .addOption(
+    new Option('--into <where>', 'journal: judged and sent; history: kept and proven, for queries and replay')
+      .choices(['journal', 'history'] as const)
+      .default('journal' as const),
+  )
+  .option(
+    '--config <file>',
+    'configuration whose journal, history, source and sinks are used',
+    'keytrail.yml',
+  )
   .option('--source <name>', 'source of that configuration, when it has several of type s3')
   .option('--data <dir>', 'a journal of its own in this folder, without a configuration')
   .option('--region <name>', 'region of the bucket, with --data')
+  .option(
+    '--keys <file>',
+    'public keys of CloudTrail, for the verdict of its digests (repeatable)',
+    collect,
+    [],
+  )
   .option('--quiet', 'no progress', false)
-  .action(async (url, options) => {
+  .action(async (place, options) => {
+    if (options.into === 'history') {
+      const { backfillHistory } = await import('./commands/backfill-history.ts')
+      exitCode = await backfillHistory(place, options, abort.signal)
+      return
+    }
     const { backfill } = await import('./commands/backfill.ts')
-    exitCode = await backfill(url, options, abort.signal)
+    exitCode = await backfill(place, options, abort.signal)
   })
 
 const which = (command: Command, name: string, about: string) =>
@@ -356,6 +376,37 @@ changing('rotate', 'sign with another key from now on; the old and the new one v
   .action(async (options) => {
     const { rotate } = await import('./commands/history.ts')
     exitCode = await rotate(options)
+  })
+
+ofHistory(
+  program
+    .command('replay')
+    .description(
+      'judge a window of history again: what was sent then, or with all that is known now and how it differs',
+    ),
+)
+  .option('--from <time>', 'a time, or a span such as 24h or 7d (default: where history begins)')
+  .option('--to <time>', 'until then (default: where history ends)')
+  .addOption(
+    new Option('--as-seen', 'as it came and with the detectors of then: the alerts that were sent').default(
+      false,
+    ),
+  )
+  .addOption(
+    new Option(
+      '--corrected',
+      'in the order of what happened, late events in place, with what is known now; the default',
+    ).conflicts('asSeen'),
+  )
+  .option('--detectors <dir>', 'try these detectors instead of those in force (repeatable)', collect, [])
+  .option('--alerts <file>', 'write the alerts, one JSON object a line')
+  .option('--to-sink <name>', 'send the alerts to this sink, too, marked with replay_run_id')
+  .option('--workers <n>', 'threads that unpack and sort (default: one per core)', wholeNumber)
+  .option(...asJson)
+  .option('--quiet', 'no progress', false)
+  .action(async (options) => {
+    const { replay } = await import('./commands/replay.ts')
+    exitCode = await replay(options, abort.signal)
   })
 
 const asking = (name: string, about: string) =>

@@ -10,8 +10,8 @@ import { progress } from '../telemetry/progress.ts'
 import { judgeAndForward } from './run.ts'
 
 export interface BackfillCommand {
-  readonly from: string
-  readonly to: string
+  readonly from?: string | undefined
+  readonly to?: string | undefined
   readonly config: string
   readonly source?: string | undefined
   readonly data?: string | undefined
@@ -26,7 +26,8 @@ const DEFAULT_REGION = 'us-east-1'
 /** As shells say it of SIGINT. */
 const INTERRUPTED = 130
 
-const dayOf = (text: string, option: string): number => {
+/** @returns its begin, milliseconds since 1970 */
+export const dayOf = (text = '', option: string): number => {
   const at = /^\d{4}-\d{2}-\d{2}$/.test(text) ? Date.parse(`${text}T00:00:00Z`) : Number.NaN
   if (Number.isNaN(at) || new Date(at).toISOString().slice(0, 10) !== text)
     throw new KeytrailError('usage.option', `${option} needs a day such as 2026-03-02, not "${text}"`)

@@ -50,7 +50,9 @@ const detectorOf = (name: string) => {
   return { detector: stable, files }
 }
 
-const entityOf = ({ entity }: Alert) =>
+type Counted = Pick<Alert, 'entity' | 'time' | 'severity'>
+
+const entityOf = ({ entity }: Counted) =>
   [entity.principal, entity.key_id, entity.account].filter((one) => one !== undefined).join(' ') || 'unknown'
 
 /** Counts by key, the most first. */
@@ -60,7 +62,7 @@ const ranked = (keys: readonly string[]) => {
   return [...counts].sort(([a, left], [b, right]) => right - left || (a < b ? -1 : 1))
 }
 
-const summaryOf = (alerts: readonly Alert[]) => ({
+export const summaryOf = (alerts: readonly Counted[]) => ({
   alerts: alerts.length,
   by_day: Object.fromEntries(
     ranked(alerts.map(({ time }) => time.first_event.slice(0, 10))).sort(([a], [b]) => (a < b ? -1 : 1)),

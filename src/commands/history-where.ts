@@ -31,6 +31,7 @@ export interface FoundHistory {
   readonly setting: HistorySetting | undefined
   /** Data directory of the configuration. */
   readonly data: string | undefined
+  readonly found: Config | undefined
 }
 
 const storeOf = async ({ folder, s3 }: HistorySetting, data: string): Promise<HistoryStore> => {
@@ -55,13 +56,18 @@ const storeOf = async ({ folder, s3 }: HistorySetting, data: string): Promise<Hi
 export const findHistory = async ({ history, config }: WhichHistory): Promise<FoundHistory> => {
   if (history !== undefined) {
     if (!existsSync(history)) throw new KeytrailError('history.missing', `there is no folder ${history}`)
-    return { store: folderStore(history), setting: undefined, data: undefined }
+    return {
+      store: folderStore(history),
+      setting: undefined,
+      data: undefined,
+      found: config === undefined ? undefined : loadConfig(config),
+    }
   }
   const path = config ?? (existsSync(DEFAULT_CONFIG) ? DEFAULT_CONFIG : undefined)
   const found = path === undefined ? undefined : loadConfig(path)
   if (found?.history === undefined)
     throw new KeytrailError('history.missing', `${path ?? DEFAULT_CONFIG} names no history`)
-  return { store: await storeOf(found.history, found.data), setting: found.history, data: found.data }
+  return { store: await storeOf(found.history, found.data), setting: found.history, data: found.data, found }
 }
 
 const keyPath = ({ key }: HistorySetting, data: string) => key ?? join(data, 'history.key')

@@ -1,5 +1,5 @@
 /** `keytrail journal info | check | compact`: what the journal holds, whether it is whole, and smaller. */
-import { rejudge } from '../journal/rejudge.ts'
+import { journaled, rejudge } from '../journal/rejudge.ts'
 import { Store } from '../journal/store.ts'
 import { KeytrailError } from '../model/error.ts'
 import { progress } from '../telemetry/progress.ts'
@@ -38,7 +38,9 @@ export const check = async (options: JournalOptions): Promise<number> => {
     let again: Awaited<ReturnType<typeof rejudge>> | undefined
     let trimmed: string | undefined
     try {
-      again = await rejudge(store, (seq) => meter.update(() => `judged again up to commit ${count(seq)}`))
+      again = await rejudge(journaled(store), ({ seq }) =>
+        meter.update(() => `judged again up to commit ${count(seq)}`),
+      )
     } catch (cause) {
       if (!(cause instanceof KeytrailError) || cause.code !== 'journal.trimmed') throw cause
       trimmed = cause.message

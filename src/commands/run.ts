@@ -31,7 +31,7 @@ export interface RunOptions {
  * The nursery stays as large as the start made it (32 MiB): a batch outlives a larger one, too, which gains no time and
  * costs 200 MB (bench/README.md). V8 asks for this factor each time it would grow it; should it not, memory is what it was.
  */
-const SMALL_NURSERY = '--semi-space-growth-factor=1'
+export const SMALL_NURSERY = '--semi-space-growth-factor=1'
 
 /** A graceful stop takes no longer than this (architecture.md section 8). */
 const STOP_MS = 10_000

@@ -5,14 +5,12 @@
 import type { Provider } from '../model/event.ts'
 import { type Detector, rulesOf } from './detectors.ts'
 import { multiMatch } from './multi-match.ts'
-import { bestOf, quoted } from './needles.ts'
+import { bestOf } from './needles.ts'
 import { feedOf } from './raw-fields.ts'
 import type { RawRule } from './record-rule.ts'
 import { ruleIndex } from './rule-index.ts'
 
 export interface RawRules {
-  /** Could a rule match the CloudTrail record in these bytes, as far as the texts in it tell? */
-  mayHold(bytes: Buffer, start: number, end: number): boolean
   matches(provider: Provider, raw: unknown): boolean
   /**
    * Could a rule match a CloudTrail record of this source and name?
@@ -58,16 +56,6 @@ export const rawRules = (detectors: readonly Detector[]): RawRules | undefined =
   const anything = needles.includes(undefined)
   const wanted = [...new Set(needles.flatMap((one) => one ?? []))]
   const search = wanted.length > 0 && !anything ? multiMatch(wanted) : undefined
-  const namesOf = ({ anchors }: RawRule) => {
-    const names = [...(anchors.get('eventName') ?? [])].map(quoted)
-    const known = names.filter((one) => one !== undefined)
-    return known.length > 0 && known.length === names.length ? known : undefined
-  }
-  const all = ofAws.map((rule) => namesOf(rule) ?? bestOf(rule.needles))
-  const every =
-    all.includes(undefined) || all.length === 0
-      ? undefined
-      : multiMatch([...new Set(all.flatMap((one) => one ?? []))])
   const remembered = new Map<string, boolean>()
 
   const byName = (source: string, name: string): boolean => {
@@ -80,8 +68,6 @@ export const rawRules = (detectors: readonly Detector[]): RawRules | undefined =
   }
 
   return {
-    mayHold: (bytes, start, end) =>
-      every === undefined || isEscaped(bytes, start, end) || every.inBytes(bytes, start, end),
     matches: (provider, raw) => index.candidates(feedOf(provider, raw), raw).some(({ test }) => test(raw)),
     mayMatch(source, name, bytes, start, end) {
       if (ofAws.length === 0) return false

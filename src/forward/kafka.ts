@@ -5,6 +5,9 @@
  * kafkajs takes a sequence number back when an answer is lost, and the broker then takes the next, different batch for a
  * repeat: lost without a word (measured, kafka.md 3a). So after any failure the producer is thrown away; a new one has
  * an id of its own, and what it sends again is there twice under the same id.
+ *
+ * And when a partition moves to a broker that has answered for its others already, kafkajs leaves it out of the next
+ * attempt and reports success (producer/sendMessages.js): only partitions that an answer names count as written.
  */
 import { once } from 'node:events'
 import type { Kafka, Producer } from 'kafkajs'
@@ -52,7 +55,8 @@ const unless = async <T>(signal: AbortSignal, work: () => Promise<T>): Promise<T
 
 interface Session {
   readonly producer: Producer
-  send(items: readonly Enveloped[]): Promise<unknown>
+  /** @throws also when a partition is not answered for */
+  send(items: readonly Enveloped[]): Promise<void>
 }
 
 export const kafkaSink = ({ name, topic, compression, rendering, client }: KafkaSinkOptions): Sink => {
@@ -86,19 +90,20 @@ export const kafkaSink = ({ name, topic, compression, rendering, client }: Kafka
       signal.throwIfAborted() // nobody waits any more
       return {
         producer,
-        send: (items) =>
-          producer.send({
-            topic,
-            acks: -1,
-            compression: types[compression],
-            messages: items.map(({ bytes, facts: { id, type, time, entity } }) => {
-              const message = { key: Buffer.from(entity), value: bytes }
-              const partition = place({ topic, partitionMetadata, message })
-              const attributes = { ce_specversion: '1.0', ce_id: id, ce_type: type, ce_time: time }
-              const headers = { ...attributes, ce_source: 'urn:keytrail', 'content-type': 'application/json' }
-              return { ...message, partition, headers }
-            }),
-          }),
+        async send(items) {
+          const messages = items.map(({ bytes, facts: { id, type, time, entity } }) => {
+            const message = { key: Buffer.from(entity), value: bytes }
+            const partition = place({ topic, partitionMetadata, message })
+            const attributes = { ce_specversion: '1.0', ce_id: id, ce_type: type, ce_time: time }
+            const headers = { ...attributes, ce_source: 'urn:keytrail', 'content-type': 'application/json' }
+            return { ...message, partition, headers }
+          })
+          const answers = await producer.send({ topic, acks: -1, compression: types[compression], messages })
+          const written = new Set(answers.map(({ partition }) => partition))
+          const left = messages.find(({ partition }) => !written.has(partition))
+          if (left !== undefined)
+            throw new Error(`partition ${left.partition} of ${topic} has moved, and no broker answers for it`)
+        },
       }
     } catch (cause) {
       await client.hangUp(producer)

@@ -83,7 +83,8 @@ interface Chain {
 export interface RegionJudge {
   /** In `digestOrder`. @returns the log files to compare */
   digest(place: DigestPlace, read: DigestRead): FileToJudge[]
-  file(file: FileToJudge, read: FileRead): void
+  /** @returns its verdict */
+  file(file: FileToJudge, read: FileRead): IntegrityVerdict
   /** A file that lies among the logs, after all digests were handed over. */
   beside(name: string): void
   end(): { trails: TrailReport[]; findings: Finding[]; uncovered: number }
@@ -217,10 +218,11 @@ export const judgeRegion = (
     file(file, read) {
       if (byHash.size < MAX_REMEMBERED) byHash.set(file.sha256, file.name)
       const finding = judgeFile(file, read)
-      file.trail.files[finding === undefined ? file.by : 'failed']++
-      if (finding === undefined) return
-      if (read.kind === 'read') changed.push({ finding, sha256: read.sha256 })
-      else findings.push(finding)
+      const verdict = finding === undefined ? file.by : 'failed'
+      file.trail.files[verdict]++
+      if (finding !== undefined && read.kind === 'read') changed.push({ finding, sha256: read.sha256 })
+      else if (finding !== undefined) findings.push(finding)
+      return verdict
     },
 
     beside(name) {

@@ -33,11 +33,12 @@ export interface Duck {
   close(): void
 }
 
-/** @param scratch for what does not fit into memory */
-export const openDuck = async (scratch: string, threads = 2): Promise<Duck> => {
+/** @param scratch for what does not fit into memory @param memory when it shares a process: little, and given back at once */
+export const openDuck = async (scratch: string, threads = 2, memory?: string): Promise<Duck> => {
   mkdirSync(scratch, { recursive: true })
   const instance = await DuckDBInstance.create(':memory:', {
-    memory_limit: MEMORY,
+    memory_limit: memory ?? MEMORY,
+    ...(memory !== undefined && { allocator_flush_threshold: '16MB', allocator_background_threads: 'true' }),
     threads: String(threads),
     temp_directory: join(scratch, 'spill'),
     autoinstall_known_extensions: 'false',

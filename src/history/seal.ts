@@ -14,6 +14,8 @@ import {
   type HistoryCursor,
   type HistoryFile,
   type HistoryState,
+  NO_HASH,
+  type Step,
   type Writer,
 } from './manifest.ts'
 import { type Duck, type HistoryRecord, loadRecords, mergeFiles, writeFile } from './parquet.ts'
@@ -66,9 +68,10 @@ export const entryOf = ({
   return entry
 }
 
-type Unplaced = Omit<HistoryRecord, 'leaf'>
+/** A record that has no number yet. */
+export type Unplaced = Omit<HistoryRecord, 'leaf'>
 
-const timeOf = (kind: KindName, kept: number, body: string): string => {
+export const timeOf = (kind: KindName, kept: number, body: string): string => {
   const { timeAfter } = kinds[kind]
   if (timeAfter === undefined) return new Date(kept).toISOString()
   const from = body.indexOf(timeAfter) + timeAfter.length
@@ -143,7 +146,7 @@ const writeFiles = async (writer: Writer, duck: Duck, number: number, records: r
 
 /** @throws KeytrailError when this history belongs to another journal, or to a younger copy of this one */
 export const checkJournal = (state: HistoryState, past: Past): void => {
-  if (state.journal === undefined) return
+  if (state.journal === undefined || state.journal === NO_HASH) return // so far, logs were imported
   if (state.journal !== past.id)
     throw new KeytrailError('history.foreign', 'this history was written from another journal')
   if (state.cursor.feed > past.last())
@@ -153,15 +156,14 @@ export const checkJournal = (state: HistoryState, past: Past): void => {
     )
 }
 
-/** @returns the history after one more segment; the same when there is nothing new */
-export const seal = async (
+/** Makes records one more segment. @returns the history after that */
+export const sealRecords = async (
   writer: Writer,
   duck: Duck,
   state: HistoryState,
-  past: Past,
+  unplaced: readonly Unplaced[],
+  step: Pick<Step, 'who' | 'reason' | 'cursor' | 'journal'>,
 ): Promise<HistoryState> => {
-  const { records: unplaced, after } = gather(past, state.cursor)
-  if (unplaced.length === 0) return state
   const records = placed(unplaced, state.tree.size)
   const edge = await loadEdge(state.tree.size, writer.store.get)
   if ('missing' in edge) throw new KeytrailError('history.damaged', `${edge.missing} is missing or damaged`)
@@ -178,10 +180,7 @@ export const seal = async (
   await writer.store.put(...tiles, ...partial)
   const next = await commitStep(writer, state, {
     what: 'seal',
-    who: 'keytrail',
-    reason: '',
-    journal: past.id,
-    cursor: after,
+    ...step,
     tree: { size: edge.size, root: rootOf(edge).toString('hex') },
     added,
   })
@@ -189,6 +188,18 @@ export const seal = async (
   for (const { path, width } of partialTiles(state.tree.size))
     if (width > 0 && !kept.has(path)) await writer.store.remove(path)
   return next
+}
+
+/** @returns the history after one more segment of the journal; the same when there is nothing new */
+export const seal = async (
+  writer: Writer,
+  duck: Duck,
+  state: HistoryState,
+  past: Past,
+): Promise<HistoryState> => {
+  const { records, after: cursor } = gather(past, state.cursor)
+  if (records.length === 0) return state
+  return sealRecords(writer, duck, state, records, { who: 'keytrail', reason: '', journal: past.id, cursor })
 }
 
 /** Files of one day grow together up to this size: sorted, they are ten times as large in memory (bench/history.ts). */

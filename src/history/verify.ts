@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import type {
   Finding,
   IntegrityReport,
+  IntegrityVerdict,
   ObjectVerdict,
   TrailObjects,
   TrailReport,
@@ -86,6 +87,7 @@ export const verifyTrails = async (
   range: Range,
   signal: AbortSignal,
   onProgress: (progress: VerifyProgress) => void,
+  onFile: (name: string, verdict: IntegrityVerdict) => void = () => {},
 ): Promise<IntegrityReport> => {
   const trails: TrailReport[] = []
   const findings: Finding[] = []
@@ -103,7 +105,7 @@ export const verifyTrails = async (
       digests++
       await each(named, async (file: FileToJudge) => {
         signal.throwIfAborted()
-        judge.file(file, await readHash(objects, file.name))
+        onFile(file.name, judge.file(file, await readHash(objects, file.name)))
         onProgress({ digests, files: ++files })
       })
       onProgress({ digests, files })

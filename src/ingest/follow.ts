@@ -22,6 +22,8 @@ export interface FollowOptions {
 }
 
 const POLL_MS = 500
+/** Where something came, more will. */
+const BUSY_POLL_MS = 100
 /** Looking at very many files takes time: at most a fifth of it is spent on that. */
 const REST = 4
 /** Bytes handed over at once: small enough to commit in time. */
@@ -56,6 +58,7 @@ export const followFiles = (options: FollowOptions): Source => ({
     const places = new Map<string, Place>()
     const failed = new Map<string, number>()
 
+    let isBusy = false
     /** Reads what is new in a file. */
     const readOn = async (file: InputFile): Promise<void> => {
       const stat = statSync(file.path, { throwIfNoEntry: false })
@@ -64,6 +67,7 @@ export const followFiles = (options: FollowOptions): Source => ({
       const same = before !== undefined && before.inode === stat.ino && stat.size >= before.size
       if (same && stat.size === before.size) return void places.set(file.path, before)
       if (failed.get(file.path) === stat.size) return
+      isBusy = true
       const packed = isPacked(file.path)
       const fresh: Place = { inode: stat.ino, size: -1, offset: 0, number: 0, since: 0 }
       if (!same && before === undefined && options.start === 'end') {
@@ -106,6 +110,7 @@ export const followFiles = (options: FollowOptions): Source => ({
 
     try {
       for (;;) {
+        isBusy = false
         const began = performance.now()
         const files = findFiles(options.paths)
         const looking = performance.now() - began
@@ -118,7 +123,7 @@ export const followFiles = (options: FollowOptions): Source => ({
         }
         await take('idle')
         if (!options.follow) return
-        await sleep(Math.max(POLL_MS, looking * REST), undefined, { signal })
+        await sleep(Math.max(isBusy ? BUSY_POLL_MS : POLL_MS, looking * REST), undefined, { signal })
       }
     } catch (cause) {
       if (!signal.aborted) throw cause

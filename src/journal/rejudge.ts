@@ -1,5 +1,5 @@
 /**
- * Judges a journal again from its own content: stored events, ticks, and the detectors that were in force. Whatever
+ * Judges the past again from its own content: stored events, ticks, and the detectors that were in force. Whatever
  * order, lateness and reloads there were, every alert must come out as it was sent, byte for byte.
  */
 import { type DetectorFile, defineDetectors } from '../detect/definition.ts'
@@ -8,6 +8,9 @@ import type { KeyEvent } from '../model/event.ts'
 import { parse } from '../normalize/json.ts'
 import type { IntegrityCheck } from '../pipeline/integrity.ts'
 import { type Disabled, type Entry, type Heartbeat, judging } from '../pipeline/judging.ts'
+import { emptyCommit } from '../pipeline/live-judge.ts'
+import type { PastCommit } from '../pipeline/ports.ts'
+import { CachedState } from '../pipeline/state-cache.ts'
 import { Store, unpacked } from './store.ts'
 
 /** The body of a `detectors` record. */
@@ -17,6 +20,10 @@ export interface RecordedDetectors {
   readonly files: readonly DetectorFile[]
   readonly disable: readonly string[]
 }
+
+/** State beside the store, which is in this thread: less of it than `run` needs is as fast. */
+const MAX_VALUES = 75_000
+const MAX_ENTRIES = 150_000
 
 /** A commit whose alerts come out otherwise. */
 export interface Difference {
@@ -32,17 +39,32 @@ export interface Rejudged {
   readonly differences: readonly Difference[]
 }
 
-/**
- * @param onCommit after each commit
- * @throws KeytrailError `journal.trimmed` when the beginning of the history is not kept any more
- */
-export const rejudge = async (store: Store, onCommit: (seq: number) => void): Promise<Rejudged> => {
+/** What a journal holds. @throws KeytrailError `journal.trimmed` when its beginning is not kept any more */
+export function* journaled(store: Store): Generator<PastCommit> {
   const numbers = store.numbers()
   if (numbers[0] !== undefined && numbers[0] !== 1)
     throw new KeytrailError(
       'journal.trimmed',
       `the journal begins with commit ${numbers[0]}: what was before is not kept`,
     )
+  for (const seq of numbers) {
+    const block = store.block(seq)
+    const items = block === undefined ? [] : unpacked(block).items
+    yield { seq, at: block?.at ?? 0, items, control: store.controlsOf(seq), sent: store.alertsOf(seq) }
+  }
+}
+
+/** Detectors as a `detectors` record tells them. */
+export const recordedDetectors = (body: string) => {
+  const { files, disable } = JSON.parse(body) as RecordedDetectors // written by run
+  return defineDetectors(files).detectors.filter(({ facts }) => !disable.includes(facts.id))
+}
+
+/** @param onCommit after each commit, with the alerts and signals that it gives again, as JSON */
+export const rejudge = async (
+  commits: Iterable<PastCommit> | AsyncIterable<PastCommit>,
+  onCommit: (commit: PastCommit, judged: readonly string[]) => void,
+): Promise<Rejudged> => {
   const memory = new Store(undefined, 'judge')
   const core = judging(
     {
@@ -52,57 +74,53 @@ export const rejudge = async (store: Store, onCommit: (seq: number) => void): Pr
     },
     [],
     () => {},
+    undefined,
+    new CachedState(MAX_VALUES, MAX_ENTRIES),
   )
   const differences: Difference[] = []
-  let events = 0
-  let alerts = 0
+  const found = { commits: 0, events: 0, alerts: 0 }
   try {
-    for (const seq of numbers) {
-      const block = store.block(seq)
-      const entries: Entry[] = (block === undefined ? [] : unpacked(block).items).map(({ event, raw }) => {
+    for await (const commit of commits) {
+      const { seq, at, items, control, sent } = commit
+      const entries: Entry[] = items.map(({ event, raw }) => {
         const parsed = JSON.parse(event) as KeyEvent // written by commit
         const record = core.engine.readsRaw ? parse(raw.toString('utf8')) : undefined
         return { feed: parsed.ingest.feed_id, event: parsed, at: Date.parse(parsed.time.event), raw: record }
       })
       let forget: number | undefined
-      if (block !== undefined) await core.events(entries, block.at)
-      for (const { kind, body } of store.controlsOf(seq)) {
+      await core.events(entries, at)
+      for (const { kind, body } of control) {
         const last = entries.at(-1)?.event
         if (kind === 'tick') forget = await core.tick(JSON.parse(body) as Heartbeat) // written by the live judge
         if (kind === 'disabled' && last !== undefined) core.disable(JSON.parse(body) as Disabled, last) // likewise
+        if (kind === 'detectors') core.use(recordedDetectors(body))
         if (kind === 'integrity') core.integrity(JSON.parse(body) as IntegrityCheck) // likewise
-        if (kind === 'detectors') {
-          const { files, disable } = JSON.parse(body) as RecordedDetectors // written by run
-          core.use(defineDetectors(files).detectors.filter(({ facts }) => !disable.includes(facts.id)))
-        }
       }
       core.faulty() // what was disabled then is in the records
-      memory.commit(
-        {
-          seq,
-          at: block?.at ?? 0,
-          span: [0, 0],
-          control: [],
-          positions: new Map(),
-          rejected: [],
-          ledger: [],
-          ids: [],
-          forget,
-          counters: new Map(),
-          ...core.changes(),
-        },
-        undefined,
-      )
-      const sent = store.alertsOf(seq)
+      memory.commit({ ...emptyCommit, seq, at, forget, ...core.changes() }, undefined)
       const judged = memory.alertsOf(seq)
-      events += entries.length
-      alerts += sent.length
-      if (sent.length !== judged.length || sent.some((body, index) => body !== judged[index]))
-        differences.push({ seq, sent, judged })
-      onCommit(seq)
+      found.commits++
+      found.events += entries.length
+      found.alerts += sent.length
+      if (!same(sent, judged)) differences.push({ seq, sent, judged })
+      onCommit(commit, judged)
     }
   } finally {
     memory.close()
   }
-  return { commits: numbers.length, events, alerts, differences }
+  return { ...found, differences }
+}
+
+const LAST_EVENT = '"last_event":"'
+const dayOf = (body: string): string => {
+  const from = body.indexOf(LAST_EVENT) + LAST_EVENT.length
+  return body.slice(from, from + 10)
+}
+
+/** History keeps what one commit sent by day, and within in order. */
+const same = (a: readonly string[], b: readonly string[]): boolean => {
+  const [some, others] = [a, b].map((all) =>
+    all.toSorted((one, other) => (dayOf(one) < dayOf(other) ? -1 : dayOf(one) > dayOf(other) ? 1 : 0)),
+  )
+  return a.length === b.length && some?.every((one, at) => one === others?.[at]) === true
 }

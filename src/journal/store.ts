@@ -109,6 +109,9 @@ const IDS_DAYS = 7
 
 type Row = Record<string, SQLInputValue>
 
+/** To SQLite: a database in memory that overflows into a nameless file. */
+const TEMPORARY = ''
+
 export class Store {
   readonly #db: DatabaseSync
   readonly #lock: { close(): void } | undefined
@@ -123,12 +126,12 @@ export class Store {
   })
 
   /**
-   * @param folder the data directory; `undefined` keeps everything in memory
+   * @param folder the data directory; `undefined` keeps everything until it is closed, in memory and what it cannot hold on disk
    * @throws KeytrailError `journal.locked`, `journal.missing`, `journal.version`, `journal.network`
    */
   constructor(folder: string | undefined, access: Access) {
     this.#folder = folder
-    const path = folder === undefined ? ':memory:' : join(folder, 'journal.db')
+    const path = folder === undefined ? TEMPORARY : join(folder, 'journal.db')
     if (folder !== undefined && access === 'judge') {
       mkdirSync(folder, { recursive: true, mode: 0o700 })
       const network = NETWORK_FILE_SYSTEMS.get(statfsSync(folder).type)

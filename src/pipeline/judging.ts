@@ -33,7 +33,7 @@ const LATENESS_MS: Readonly<Record<string, number>> = {
   azure: 15 * MINUTE_MS,
   gcp: 5 * MINUTE_MS,
 }
-const MAX_LATENESS_MS = 15 * MINUTE_MS
+export const MAX_LATENESS_MS = 15 * MINUTE_MS
 const MIN_LATENESS_MS = 5 * MINUTE_MS
 /** A record from the future moves the watermark no further than this beyond its receipt. */
 const CLOCK_TOLERANCE_MS = 5 * MINUTE_MS
@@ -130,8 +130,8 @@ export const judging = (
   detectors: readonly Detector[],
   onNotice: (text: string) => void,
   spent?: Spent,
+  state = new CachedState(),
 ): Judging => {
-  const state = new CachedState()
   const signIns = sessions(state)
   const faults = new Map<string, number>()
   const disabled = new Set<string>()

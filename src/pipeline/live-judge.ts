@@ -44,6 +44,25 @@ export const emptyBatch = (): Batch => ({
   pieces: 0,
 })
 
+/** A commit that changes nothing. */
+export const emptyCommit: Omit<Commit, 'seq' | 'at'> = {
+  items: [],
+  span: [0, 0],
+  control: [],
+  positions: new Map(),
+  alerts: [],
+  signals: [],
+  rejected: [],
+  ledger: [],
+  ids: [],
+  forget: undefined,
+  values: [],
+  lists: [],
+  unmerged: undefined,
+  merged: false,
+  counters: new Map(),
+}
+
 /** Commits that may be made between an early question and its use: batches that wait, and one that is judged. */
 const RECENT = 6
 const MAX_REJECTED_BYTES = 64 * 1024
@@ -111,17 +130,9 @@ export const liveJudge = (
   const core = judging(journal, detectors, onNotice, spent)
 
   const commitOf = (at: number, rest: Partial<Commit>): Commit => ({
+    ...emptyCommit,
     seq: journal.next,
     at,
-    items: [],
-    span: [0, 0],
-    control: [],
-    positions: new Map(),
-    rejected: [],
-    ledger: [],
-    ids: [],
-    forget: undefined,
-    counters: new Map(),
     ...core.changes(),
     ...rest,
   })

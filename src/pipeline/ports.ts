@@ -122,6 +122,18 @@ export interface Item {
   readonly event: string
 }
 
+/** A commit of the past, as it was judged. */
+export interface PastCommit {
+  readonly seq: number
+  /** Milliseconds since 1970: when it was made. */
+  readonly at: number
+  readonly items: readonly Item[]
+  /** Ordered acts. */
+  readonly control: readonly { readonly kind: string; readonly body: string }[]
+  /** Its alerts and signals, as JSON. */
+  readonly sent: readonly string[]
+}
+
 export interface KnownId {
   /** SHA-256 of the raw bytes, first 16 hex digits. */
   readonly digest: string

@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { PutObjectCommand } from '@aws-sdk/client-s3'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { rejudge } from '../../src/journal/rejudge.ts'
+import { journaled, rejudge } from '../../src/journal/rejudge.ts'
 import { alert as alertSchema } from '../../src/model/alert.ts'
 import { type Answer, type Asked, type Moto, motoMissing, s3Error, startMoto } from '../standins/moto.ts'
 import {
@@ -137,7 +137,7 @@ describe.skipIf(motoMissing !== undefined)('digests in run', { timeout: 120_000 
     expect(kinds.sort()).toEqual(['changed 1', 'deleted 1', 'signature 1'])
     expect(told.map(({ explanation }) => String(explanation)).join('\n')).toContain(failed[0])
     const store = one.store()
-    expect(await rejudge(store, () => {})).toMatchObject({ differences: [] })
+    expect(await rejudge(journaled(store), () => {})).toMatchObject({ differences: [] })
     store.close()
     await run(one)
     expect(alerts(one)).toEqual(told)

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { statusOf } from '../../src/commands/status.ts'
 import { mustHaveCome } from '../../src/ingest/canary.ts'
-import { rejudge } from '../../src/journal/rejudge.ts'
+import { journaled, rejudge } from '../../src/journal/rejudge.ts'
 import { sqliteJournal } from '../../src/journal/sqlite.ts'
 import { Store } from '../../src/journal/store.ts'
 import { type Alert, alert as alertSchema } from '../../src/model/alert.ts'
@@ -244,7 +244,7 @@ describe('in the journal', () => {
         const [feed] = statusOf(store, folder, late + HOUR).feeds
         expect(feed?.gaps).toMatchObject([{ from: late, reason: 'unknown' }])
         expect(feed?.pause).toBe(0)
-        expect(await rejudge(store, () => {})).toMatchObject({ alerts: 1, differences: [] })
+        expect(await rejudge(journaled(store), () => {})).toMatchObject({ alerts: 1, differences: [] })
       } finally {
         store.close()
       }

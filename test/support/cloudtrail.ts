@@ -47,6 +47,17 @@ export const record = (change: CloudTrailRecord = {}): CloudTrailRecord => ({
   ...change,
 })
 
+/** A Decrypt by an IAM user. @param time RFC 3339 */
+export const called = (user: string, time: string): CloudTrailRecord =>
+  record({
+    userIdentity: {
+      type: 'IAMUser',
+      arn: `arn:aws:iam::123456789012:user/${user}`,
+      accountId: '123456789012',
+    },
+    eventTime: time,
+  })
+
 /** The S3 delivery form. */
 export const delivery = (records: readonly CloudTrailRecord[]): Buffer =>
   Buffer.from(JSON.stringify({ Records: records }))
