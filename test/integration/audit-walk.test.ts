@@ -26,13 +26,15 @@ const env = {
   PATH: [dirname(process.execPath), join(root, 'bin'), process.env['PATH']].join(delimiter),
 }
 /** A block that shows exit codes is one in which some are not 0; in every other the first that is not ends it. */
-const run = (commands: string) =>
-  spawnSync('bash', [commands.includes('$?') ? '-uo' : '-euo', 'pipefail', '-c', commands], {
+const run = (commands: string) => {
+  const script = `trap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n${commands}` // also when it takes too long
+  return spawnSync('bash', [commands.includes('$?') ? '-uo' : '-euo', 'pipefail', '-c', script], {
     cwd: folder,
     env,
     encoding: 'utf8',
     timeout: 50_000,
   })
+}
 
 test('every command of the page runs in order, and prints what the page shows', () => {
   for (const name of ['examples', 'scripts']) symlinkSync(join(root, name), join(folder, name))
