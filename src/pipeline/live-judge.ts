@@ -27,8 +27,8 @@ export interface Batch {
   readonly counters: Map<string, number>
   /** By feed, then place. */
   readonly positions: Map<string, Map<string, Position>>
-  /** To be called in order when the commit is durable. */
-  readonly settles: NonNullable<Piece['settle']>[]
+  /** To be called when the commit is durable, those of one feed in order. */
+  readonly settles: { readonly feed: string; readonly settle: NonNullable<Piece['settle']> }[]
   bytes: number
   pieces: number
 }

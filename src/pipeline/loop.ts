@@ -80,17 +80,21 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
   let now = ''
   const received = () => now
 
-  /** Acknowledges one batch after the other, beside the loop. */
-  const settling = turns()
-  const settle = async (settles: Batch['settles']) => {
-    for (const one of settles)
-      await one().catch((cause) => onNotice(`not acknowledged, will come again: ${messageOf(cause)}`))
+  /** Acknowledges in order beside the loop, each feed for itself: a service that does not answer delays its own alone. */
+  const settling = new Map<string, ReturnType<typeof turns>>()
+  const settle = ({ feed, settle }: Batch['settles'][number]) => {
+    const ofFeed = settling.get(feed) ?? turns()
+    settling.set(feed, ofFeed)
+    void ofFeed(() =>
+      settle().catch((cause) => onNotice(`not acknowledged, will come again: ${messageOf(cause)}`)),
+    )
   }
+  const settled = async (feed: string) => settling.get(feed)?.(async () => {})
 
   const write = async (commit: Commit, settles: Batch['settles'] = []) => {
     const durable = journal.commit(commit).then(() => {
       onCommit(commit)
-      if (settles.length > 0) settling(() => settle(settles))
+      for (const one of settles) settle(one)
     })
     writing.add(durable)
     durable.then(
@@ -221,7 +225,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
         batch.positions.set(feed_id, positions)
       }
       if (piece.fate !== undefined) batch.ledger.push({ ...piece.fate, feed: feed_id, place, records: read })
-      if (piece.settle !== undefined) batch.settles.push(piece.settle)
+      if (piece.settle !== undefined) batch.settles.push({ feed: feed_id, settle: piece.settle })
       if (batch.kept.length >= COMMIT_EVENTS || batch.bytes >= COMMIT_BYTES || clock() - began >= COMMIT_MS)
         await flushFull()
     }
@@ -257,7 +261,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
           await old.done
           await flush()
           await Promise.all(writing)
-          await settling(async () => {})
+          await settled(feed)
           await old.source.close?.()
           reading.delete(feed)
           caughtUp.delete(feed)
@@ -310,7 +314,7 @@ export const runLoop = async (options: LoopOptions, signal: AbortSignal): Promis
     await tick()
     await Promise.all(writing)
     failed.signal.throwIfAborted()
-    await settling(async () => {})
+    await Promise.all([...settling.keys()].map(settled))
   } finally {
     for (const timer of timers) clearInterval(timer)
     await Promise.all([...reading.values()].map(({ source }) => source.close?.()))

@@ -3,7 +3,7 @@ import { execFile, spawn } from 'node:child_process'
 import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { root } from '../support/scan.ts'
@@ -56,6 +56,8 @@ export interface Moto {
    * answer.
    */
   behave: (asked: Asked) => Answer | 'hang' | 'cut' | 'half' | undefined
+  /** Closes the connections that hang. */
+  cutHanging(): void
   close(): Promise<void>
 }
 
@@ -103,6 +105,7 @@ export const startMoto = async (): Promise<Moto> => {
     child.on('exit', (code) => reject(new Error(`moto ended with ${code}: ${text}`)))
   })
   const asked: Asked[] = []
+  const hanging = new Set<Socket>()
   const server = createServer((incoming, outgoing) => {
     void bodyOf(incoming).then((body) => {
       const { method = '', url: path = '', headers } = incoming
@@ -115,7 +118,7 @@ export const startMoto = async (): Promise<Moto> => {
       }
       asked.push(one)
       const answer = moto.behave(one)
-      if (answer === 'hang') return
+      if (answer === 'hang') return void hanging.add(incoming.socket)
       if (answer === 'cut') return void incoming.socket.destroy()
       if (answer !== undefined && answer !== 'half')
         return void outgoing.writeHead(answer.status, answer.headers).end(answer.body)
@@ -136,6 +139,10 @@ export const startMoto = async (): Promise<Moto> => {
     url: `http://127.0.0.1:${own}`,
     asked,
     behave: () => undefined,
+    cutHanging() {
+      for (const socket of hanging) socket.destroy()
+      hanging.clear()
+    },
     async close() {
       server.closeAllConnections()
       server.close()
