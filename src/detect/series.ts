@@ -57,6 +57,8 @@ export class Series {
   readonly timespanMs: number
   /** Entries by number of the chunk, in order of time. A number that is missing has not been looked up. */
   readonly chunks = new Map<number, Entry[]>()
+  /** Values of chunks that many entries came to out of order: thousands of entries may have a handful of values. */
+  readonly #distinct = new Map<number, Set<string>>()
   /** Distinct values in [end - timespan, end]: what the last question in order left behind. */
   #counts: Counts = new Map()
   #end = Number.NEGATIVE_INFINITY
@@ -82,6 +84,7 @@ export class Series {
     if (index === entries.length) entries.push(entry)
     else entries.splice(index, 0, entry)
     if (at <= this.#end && at >= this.#end - this.timespanMs) countIn(this.#counts, value)
+    this.#distinct.get(number)?.add(value)
     return entry
   }
 
@@ -137,6 +140,25 @@ export class Series {
     return this.#counts.size
   }
 
+  /** No window around `at` holds more distinct values than this. */
+  #distinctNear(at: number): number {
+    let sum = 0
+    for (
+      let number = this.chunkOf(at - this.timespanMs);
+      number <= this.chunkOf(at + this.timespanMs);
+      number++
+    ) {
+      let distinct = this.#distinct.get(number)
+      if (distinct === undefined) {
+        for (const old of this.#distinct.keys()) if (!this.chunks.has(old)) this.#distinct.delete(old)
+        distinct = new Set(this.chunks.get(number)?.map(({ value }) => value))
+        if (this.chunks.has(number)) this.#distinct.set(number, distinct)
+      }
+      sum += distinct.size
+    }
+    return sum
+  }
+
   /**
    * The windows that an entry at `at` made meet the condition: those that end at it or at a later entry, and
    * hold at least `threshold` distinct values now.
@@ -146,7 +168,7 @@ export class Series {
     const near = this.between(at - back, at + back)
     if (near.length < threshold) return []
     const from = indexAfter(near, at)
-    if (!isFull(near, from, back, threshold)) return []
+    if (!isFull(near, from, back, threshold) || this.#distinctNear(at) < threshold) return []
     const counts: Counts = new Map()
     for (const { value } of near.slice(0, from)) countIn(counts, value)
     const found: Crossing[] = counts.size >= threshold ? [{ at, observed: counts.size }] : []
