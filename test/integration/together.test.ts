@@ -18,6 +18,8 @@ import { awsEnv, makeTrail, REGION } from '../support/trail-bucket.ts'
 
 const LONGEST_MS = 5000
 const BATCH = 20
+/** Of one caller, all at once: what costs its detectors most. */
+const BACKLOG = Number(process.env['BACKLOG'] ?? 10_000)
 
 interface Feed {
   readonly source: object
@@ -288,6 +290,17 @@ describe.skipIf(motoMissing !== undefined)('S3, CloudWatch Logs, Event Hubs and 
       return raised.filter((id) => expected.includes(id)).length >= expected.length
     })
     expect(raised.filter((id) => expected.includes(id)).sort()).toEqual(expected.toSorted())
+  })
+
+  test('do not wait for s3 that has a backlog', async () => {
+    const release = s3.stick()
+    rounds++
+    const late = Array.from({ length: BACKLOG }, (_, n) => `backlog-${n}`)
+    sent.push(...late)
+    for (let at = 0; at < BACKLOG; at += 500) await s3.send(late.slice(at, at + 500))
+    release()
+    inTime(`s3 has ${BACKLOG} records waiting`, await timed(others('s3')))
+    await eventually('all of them are there', () => isThere(late), 60_000)
   })
 
   test.each(['s3', 'cloudwatch', 'hubs'] as const)('do not wait for %s that is stuck', async (slow) => {
