@@ -316,7 +316,7 @@ const pubSubSource = z
       .min(64 * 1024)
       .max(1024 ** 3)
       .describe('bytes of each subscription that are fetched and not yet acknowledged')
-      .default(16 * 1024 ** 2),
+      .default(8 * 1024 ** 2),
     lease_seconds: z
       .int()
       .min(10)
