@@ -1,6 +1,7 @@
 /** All streaming sources in one process: one feed, each record once, and none waits for another that is slow. */
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { EventHubProducerClient } from '@azure/event-hubs'
 import { PubSub } from '@google-cloud/pubsub'
 import { GoogleAuth, PassThroughClient } from 'google-auth-library'
@@ -14,6 +15,7 @@ import { record } from '../support/cloudtrail.ts'
 import { entry, VERSION } from '../support/google.ts'
 import { eventually } from '../support/reading.ts'
 import { service } from '../support/service.ts'
+import { startSiem } from '../support/siem.ts'
 import { awsEnv, makeTrail, REGION } from '../support/trail-bucket.ts'
 
 const LONGEST_MS = 5000
@@ -26,6 +28,8 @@ interface Feed {
   readonly env?: Readonly<Record<string, string>>
   /** Sends calm records, each with one of these names as its user agent. */
   send(names: readonly string[]): Promise<unknown>
+  /** The same in the log of administrators, each with one of the names as its correlation id. */
+  sendAdmin?(names: readonly string[]): Promise<unknown>
   /** Sends what must raise the alerts. */
   sendBad(): Promise<unknown>
   readonly alerts: readonly string[]
@@ -120,6 +124,12 @@ const fromEventHubs = async () => {
     send: (names: readonly string[]) =>
       toVault.send(
         names.map((clientInfo) => audit({ time: now(), correlationId: clientInfo }, { clientInfo })),
+      ),
+    sendAdmin: (names: readonly string[]) =>
+      toAdmin.send(
+        names.map((correlationId) =>
+          activity('MICROSOFT.KEYVAULT/VAULTS/WRITE', { time: now(), correlationId }),
+        ),
       ),
     async sendBad() {
       await toVault.send([
@@ -349,4 +359,81 @@ describe.skipIf(motoMissing !== undefined)('S3, CloudWatch Logs, Event Hubs and 
     expect(isThere(sent)).toBe(true)
     expect(sent.filter((name) => found.get(name) !== 1)).toEqual([])
   })
+})
+
+/** `RATE_SECONDS` gives another dose. */
+const seconds = Number(process.env['RATE_SECONDS'] ?? 8)
+const RATE = 200
+const STEP_MS = 100
+
+test(`Key Vault, Activity and Cloud Audit, each ${RATE} a second, reach Splunk and Sentinel`, {
+  timeout: 120_000 + seconds * 2000,
+}, async () => {
+  const [hubs, pubsub, siem] = await Promise.all([fromEventHubs(), fromPubSub(), startSiem()])
+  const sources = { azure: hubs.source, google: pubsub.source }
+  const one = service([], { sources, sinks: siem.sinks })
+  let stop = () => {}
+  const ran = one.run({
+    once: false,
+    env: { ...siem.env, ...hubs.env },
+    onStart: (kill) => {
+      stop = () => kill('SIGTERM')
+    },
+  })
+  const wheres = ['splunk', 'sentinel'] as const
+  const kinds = { vault: hubs.send, activity: hubs.sendAdmin, audit: pubsub.send }
+  const sentAt = new Map<string, number>()
+  const waits = wheres.map((where) => ({ where, seen: 0, ms: new Map<string, number>() }))
+  const look = () => {
+    const now = performance.now()
+    for (const one of waits) {
+      const all = siem.arrived(one.where, 'feed')
+      for (const event of all.slice(one.seen)) {
+        const { correlation_id, native_id } = event['source'] as Record<string, string> // every event has it
+        const name = [correlation_id, native_id].find((id) => id !== undefined && sentAt.has(id))
+        if (name !== undefined && !one.ms.has(name)) one.ms.set(name, now - (sentAt.get(name) ?? 0))
+      }
+      one.seen = all.length
+    }
+  }
+  const looking = setInterval(look, STEP_MS / 2)
+  try {
+    const alerts = [...hubs.alerts, ...pubsub.alerts].sort()
+    await Promise.all([hubs.sendBad(), pubsub.sendBad()])
+    for (const where of wheres)
+      await eventually(`the alerts are at ${where}`, () => {
+        const raised = siem.arrived(where, 'alerts').map(({ detector }) => (detector as { id: string }).id)
+        return alerts.every((id) => raised.includes(id))
+      })
+    const began = performance.now()
+    for (let step = 0; step < (seconds * 1000) / STEP_MS; step++) {
+      await Promise.all(
+        Object.entries(kinds).map(([kind, send]) => {
+          const names = Array.from({ length: (RATE * STEP_MS) / 1000 }, (_, n) => `${kind}-${step}-${n}`)
+          for (const name of names) sentAt.set(name, performance.now())
+          return send(names)
+        }),
+      )
+      await sleep(Math.max(0, began + (step + 1) * STEP_MS - performance.now()))
+    }
+    await eventually('all are there', () => waits.every(({ ms }) => ms.size === sentAt.size))
+    for (const { where, ms } of waits)
+      for (const kind of Object.keys(kinds)) {
+        const sorted = [...ms]
+          .flatMap(([name, one]) => (name.startsWith(kind) ? one : []))
+          .sort((a, b) => a - b)
+        const p99 = Math.round(sorted[Math.floor(sorted.length * 0.99)] ?? Number.NaN)
+        console.info(`${kind} to ${where}: ${sorted.length} records, p99 ${p99} ms`)
+        expect(p99, `${kind} to ${where}`).toBeLessThanOrEqual(LONGEST_MS)
+      }
+    stop()
+    const { code, log } = await ran
+    expect(code, log).toBe(0)
+  } finally {
+    clearInterval(looking)
+    stop()
+    await ran
+    one.remove()
+    await Promise.all([siem.close(), hubs.close(), pubsub.close()])
+  }
 })
