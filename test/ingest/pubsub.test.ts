@@ -35,7 +35,7 @@ describe('Pub/Sub', () => {
   test('the example is valid', () => {
     expect(loadConfig(join(root, 'examples/pubsub/keytrail.yml'), true).sources['google']).toMatchObject({
       type: 'pubsub',
-      prefetch_bytes: 16 * 1024 * 1024,
+      prefetch_bytes: 8 * 1024 * 1024,
     })
   })
 
