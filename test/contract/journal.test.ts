@@ -6,6 +6,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { memoryJournal, sqliteJournal } from '../../src/journal/sqlite.ts'
 import { Store } from '../../src/journal/store.ts'
 import type { Alert } from '../../src/model/alert.ts'
+import { emptyCommit } from '../../src/pipeline/live-judge.ts'
 import type { Commit, Journal } from '../../src/pipeline/ports.ts'
 
 const KEEP = { days: 7, bytes: 1024 ** 3 }
@@ -53,23 +54,9 @@ const alert = (n: number, revision = 1): Alert => ({
 })
 
 const commit = (seq: number, change: Partial<Commit> = {}): Commit => ({
+  ...emptyCommit,
   seq,
   at: Date.now(),
-  items: [],
-  span: [0, 0],
-  control: [],
-  positions: new Map(),
-  alerts: [],
-  signals: [],
-  rejected: [],
-  ledger: [],
-  ids: [],
-  forget: undefined,
-  values: [],
-  lists: [],
-  unmerged: undefined,
-  merged: false,
-  counters: new Map(),
   ...change,
 })
 const item = (text: string) => ({

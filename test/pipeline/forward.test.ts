@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { splunkSink } from '../../src/forward/splunk.ts'
 import { memoryJournal } from '../../src/journal/sqlite.ts'
 import { type ForwardOptions, forward } from '../../src/pipeline/forward.ts'
+import { emptyCommit } from '../../src/pipeline/live-judge.ts'
 import type { Commit } from '../../src/pipeline/ports.ts'
 import { renderings } from '../../src/render/renderings.ts'
 import { type Hec, type HecOptions, type Misbehavior, startHec } from '../standins/hec.ts'
@@ -13,26 +14,7 @@ afterEach(async () => {
   for (const end of ends.splice(0)) await end()
 })
 
-const commit = (seq: number, change: Partial<Commit>): Commit => ({
-  seq,
-  at: 1,
-  items: [],
-  span: [0, 0],
-  control: [],
-  positions: new Map(),
-  alerts: [],
-  signals: [],
-  rejected: [],
-  ledger: [],
-  ids: [],
-  forget: undefined,
-  values: [],
-  lists: [],
-  unmerged: undefined,
-  merged: false,
-  counters: new Map(),
-  ...change,
-})
+const commit = (seq: number, change: Partial<Commit>): Commit => ({ ...emptyCommit, seq, at: 1, ...change })
 
 interface Setup {
   readonly alerts?: number

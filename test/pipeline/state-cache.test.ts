@@ -5,6 +5,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Store } from '../../src/journal/store.ts'
+import { emptyCommit } from '../../src/pipeline/live-judge.ts'
 import type { Commit } from '../../src/pipeline/ports.ts'
 import { CachedState } from '../../src/pipeline/state-cache.ts'
 
@@ -51,22 +52,7 @@ const world = () => {
       return chunk
     },
     commit(forget: number | undefined) {
-      const commit: Commit = {
-        seq: ++seq,
-        at: 0,
-        items: [],
-        span: [0, 0],
-        control: [],
-        positions: new Map(),
-        alerts: [],
-        signals: [],
-        rejected: [],
-        ledger: [],
-        ids: [],
-        forget,
-        counters: new Map(),
-        ...state.changes(),
-      }
+      const commit: Commit = { ...emptyCommit, seq: ++seq, at: 0, forget, ...state.changes() }
       store.commit(commit, undefined)
       late.push(commit)
       const seen = late.length > BEHIND ? late.shift() : undefined
