@@ -247,7 +247,7 @@ export const replay = async (options: ReplayOptions, signal: AbortSignal): Promi
     )
   const { store, found: config } = await findHistory(options)
   const state = await openState(store)
-  const times = [...state.files.values()].flatMap(({ kind, time }) => (kind === 'control' ? [] : time)).sort()
+  const times = [...state.files.values()].flatMap(({ kind, time }) => (kind === 'feed' ? time : [])).sort() // an act, or a checkpoint, is of the day it was made
   const now = Date.now()
   const moment = (text: string | undefined, otherwise = new Date(now).toISOString()) =>
     new Date(text === undefined ? Date.parse(otherwise) : momentOf(text, now)).toISOString()
