@@ -1,13 +1,15 @@
+import { Recent } from './recent.ts'
+
 /**
  * Remembers what was made of something, up to a number of times: making it again is no loss. The keys of a group's
  * state are long; made once, they are also hashed once, and every look-up with them is several times faster.
  */
 export const memo = <K, V>(make: (of: K) => V, limit: number): ((of: K) => V) => {
-  const made = new Map<K, V>()
+  const made = new Recent<K, V>()
   return (of) => {
     let value = made.get(of)
     if (value === undefined) {
-      if (made.size >= limit) made.clear()
+      if (made.used >= limit / 2) made.turn()
       value = make(of)
       made.set(of, value)
     }

@@ -6,6 +6,7 @@
 import { type Entry, type Note, Series } from '../detect/series.ts'
 import { isTimed, type State, type Wants } from '../detect/state.ts'
 import { KeytrailError } from '../model/error.ts'
+import { Recent } from '../model/recent.ts'
 import type { Commit, ListChange, Loaded, Wanted } from './ports.ts'
 
 /** Values held in memory; about 300 bytes each. */
@@ -29,7 +30,9 @@ interface Held {
 
 interface HeldSeries {
   readonly series: Series
+  /** What it counts in the generation that it was weighed in last. */
   weight: number
+  generation: number
 }
 
 /** As it is stored: `[at, value, event id or 0 when it is the value, note]`. */
@@ -45,13 +48,6 @@ const entryOf = ([at, value, eventId, note]: StoredEntry): Entry => ({
   eventId: eventId === 0 ? value : eventId,
   note,
 })
-
-/** Puts a key last in order of use. */
-const touch = <V>(map: Map<string, V>, key: string, value: V): V => {
-  map.delete(key)
-  map.set(key, value)
-  return value
-}
 
 interface Added {
   readonly due: number
@@ -95,8 +91,8 @@ interface Round {
 }
 
 export class CachedState implements State {
-  readonly #values = new Map<string, Held>()
-  readonly #series = new Map<string, HeldSeries>()
+  readonly #values = new Recent<string, Held>()
+  readonly #series = new Recent<string, HeldSeries>()
   #dirty = new Map<string, Held>()
   #added: Additions = new Map()
   /** What earlier commits added and the lists do not hold yet. */
@@ -109,7 +105,9 @@ export class CachedState implements State {
   #wantedChunks = new Map<string, readonly [name: string, timespanMs: number, chunk: number]>()
   /** Series used since the last commit. */
   readonly #touched = new Set<HeldSeries>()
+  /** Of the series used in this generation. */
   #weight = 0
+  #generation = 0
   /** Timed values that were loaded or changed since the last commit, and when they are due. */
   readonly #agenda = new Map<string, number>()
   #nextDue = Number.POSITIVE_INFINITY
@@ -124,9 +122,7 @@ export class CachedState implements State {
   /** Collects what is needed and not here. */
   readonly wants: Wants = {
     value: (key) => {
-      const held = this.#values.get(key)
-      if (held === undefined) this.#wantedValues.add(key)
-      else if (this.#values.size > this.#maxValues / 2) touch(this.#values, key, held) // order matters when room gets short
+      if (this.#values.get(key) === undefined) this.#wantedValues.add(key)
     },
     chunks: (name, timespanMs, first, last) => {
       const { chunks } = this.#hold(name, timespanMs).series
@@ -138,9 +134,9 @@ export class CachedState implements State {
   #hold(name: string, timespanMs: number): HeldSeries {
     let held = this.#series.get(name)
     if (held === undefined) {
-      held = { series: new Series(timespanMs), weight: 0 }
+      held = { series: new Series(timespanMs), weight: 0, generation: this.#generation }
       this.#series.set(name, held)
-    } else if (this.#weight > this.#maxEntries / 2) touch(this.#series, name, held)
+    }
     this.#touched.add(held)
     return held
   }
@@ -290,8 +286,9 @@ export class CachedState implements State {
     held.series.forgetOld()
     let weight = SERIES_WEIGHT
     for (const entries of held.series.chunks.values()) weight += entries.length
-    this.#weight += weight - held.weight
+    this.#weight += weight - (held.generation === this.#generation ? held.weight : 0)
     held.weight = weight
+    held.generation = this.#generation
   }
 
   /** Forgets what was due before a watermark, as the journal does. */
@@ -299,24 +296,19 @@ export class CachedState implements State {
     this.#hasForgotten = true
     for (const [key, { due, value }] of this.#values)
       if (value !== undefined && due <= watermark && !key.startsWith('open|')) this.#values.delete(key)
-    for (const held of this.#series.values()) {
+    for (const [, held] of this.#series) {
       for (const chunk of held.series.chunks.keys())
         if ((chunk + 2) * held.series.timespanMs + finalizeMs <= watermark) held.series.chunks.delete(chunk)
-      this.#weigh(held)
+      if (held.generation === this.#generation) this.#weigh(held)
     }
   }
 
-  /** Drops what was not used for longest. */
+  /** Two generations together hold no more than the most. */
   #evict(): void {
-    if (this.#values.size > this.#maxValues)
-      for (const key of this.#values.keys()) {
-        if (this.#values.size <= (this.#maxValues * 3) / 4) break
-        this.#values.delete(key)
-      }
-    for (const [name, { weight }] of this.#series) {
-      if (this.#weight <= this.#maxEntries) break
-      this.#series.delete(name)
-      this.#weight -= weight
-    }
+    if (this.#values.used > this.#maxValues / 2) this.#values.turn()
+    if (this.#weight <= this.#maxEntries / 2) return
+    this.#series.turn()
+    this.#weight = 0
+    this.#generation++
   }
 }
