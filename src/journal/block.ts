@@ -6,7 +6,7 @@
  */
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { KeytrailError } from '../model/error.ts'
-import type { Item } from '../pipeline/ports.ts'
+import type { Item, NewItem } from '../pipeline/ports.ts'
 
 const MAGIC = 0x3142544b
 const HEADER = 8
@@ -14,34 +14,21 @@ const LENGTHS = 8
 /** Level 1: the journal is short-lived, and its writer must keep up. */
 const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: 1 } }
 
-/** An event is about as long as its raw bytes; a UTF-8 character has at most three bytes for each unit of text. */
-const GUESS = 3
-
-/**
- * Each item is asked for its event once, and only when its turn comes.
- * @returns the block before compression, in memory of its own
- */
-export const packBlock = (items: readonly Item[]): Buffer => {
-  const guess = items.reduce((sum, { raw }) => sum + LENGTHS + raw.length * GUESS, HEADER)
-  let out = Buffer.allocUnsafeSlow(guess)
+/** @returns the block before compression, in memory of its own */
+export const packBlock = (items: readonly NewItem[]): Buffer => {
+  const size = items.reduce((sum, { raw, event }) => sum + LENGTHS + raw.length + event.length, HEADER)
+  const out = Buffer.allocUnsafeSlow(size)
   out.writeUInt32LE(MAGIC, 0)
   out.writeUInt32LE(items.length, 4)
   let at = HEADER
-  for (const item of items) {
-    const { raw, event } = item
-    const most = LENGTHS + raw.length + event.length * GUESS
-    if (at + most > out.length) {
-      const larger = Buffer.allocUnsafeSlow(out.length * 2 + most)
-      larger.set(out.subarray(0, at))
-      out = larger
-    }
-    const length = out.write(event, at + LENGTHS + raw.length)
+  for (const { raw, event } of items) {
     out.writeUInt32LE(raw.length, at)
-    out.writeUInt32LE(length, at + 4)
+    out.writeUInt32LE(event.length, at + 4)
     out.set(raw, at + LENGTHS)
-    at += LENGTHS + raw.length + length
+    out.set(event, at + LENGTHS + raw.length)
+    at += LENGTHS + raw.length + event.length
   }
-  return out.subarray(0, at)
+  return out
 }
 
 const damaged = (why: string) =>

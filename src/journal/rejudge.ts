@@ -8,7 +8,7 @@ import type { KeyEvent } from '../model/event.ts'
 import { parse } from '../normalize/json.ts'
 import type { IntegrityCheck } from '../pipeline/integrity.ts'
 import { type Disabled, type Entry, type Heartbeat, judging } from '../pipeline/judging.ts'
-import { emptyCommit } from '../pipeline/live-judge.ts'
+import { CHUNK, emptyCommit } from '../pipeline/live-judge.ts'
 import type { PastCommit } from '../pipeline/ports.ts'
 import { CachedState } from '../pipeline/state-cache.ts'
 import { Store, unpacked } from './store.ts'
@@ -82,15 +82,26 @@ export const rejudge = async (
   try {
     for await (const commit of commits) {
       const { seq, at, items, control, sent } = commit
-      const entries: Entry[] = items.map(({ event, raw }) => {
-        const parsed = JSON.parse(event) as KeyEvent // written by commit
-        const record = core.engine.readsRaw ? parse(raw.toString('utf8')) : undefined
-        return { feed: parsed.ingest.feed_id, event: parsed, at: Date.parse(parsed.time.event), raw: record }
-      })
+      let last: KeyEvent | undefined
+      function* chunks() {
+        for (let from = 0; from < items.length; from += CHUNK) {
+          const entries: Entry[] = items.slice(from, from + CHUNK).map(({ event, raw }) => {
+            const parsed = JSON.parse(event) as KeyEvent // written by commit
+            const record = core.engine.readsRaw ? parse(raw.toString('utf8')) : undefined
+            return {
+              feed: parsed.ingest.feed_id,
+              event: parsed,
+              at: Date.parse(parsed.time.event),
+              raw: record,
+            }
+          })
+          last = entries.at(-1)?.event
+          yield entries
+        }
+      }
       let forget: number | undefined
-      await core.events(entries, at)
+      await core.events(chunks(), newestOf(items), at)
       for (const { kind, body } of control) {
-        const last = entries.at(-1)?.event
         if (kind === 'tick') forget = await core.tick(JSON.parse(body) as Heartbeat) // written by the live judge
         if (kind === 'disabled' && last !== undefined) core.disable(JSON.parse(body) as Disabled, last) // likewise
         if (kind === 'detectors') core.use(recordedDetectors(body))
@@ -100,7 +111,7 @@ export const rejudge = async (
       memory.commit({ ...emptyCommit, seq, at, forget, ...core.changes() }, undefined)
       const judged = memory.alertsOf(seq)
       found.commits++
-      found.events += entries.length
+      found.events += items.length
       found.alerts += sent.length
       if (!same(sent, judged)) differences.push({ seq, sent, judged })
       onCommit(commit, judged)
@@ -110,6 +121,14 @@ export const rejudge = async (
   }
   return { ...found, differences }
 }
+
+const TIME = '"time":{"event":"'
+/** Milliseconds since 1970: no event is later. */
+const newestOf = (items: PastCommit['items']): number =>
+  items.reduce((max, { event }) => {
+    const from = event.indexOf(TIME) + TIME.length
+    return Math.max(max, Date.parse(`${event.slice(from, from + 19)}Z`) + 1000)
+  }, 0)
 
 const LAST_EVENT = '"last_event":"'
 const dayOf = (body: string): string => {

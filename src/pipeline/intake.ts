@@ -14,6 +14,7 @@ import { countUp } from './count.ts'
 import { type RecordSettings, recordNormalizer } from './normalize-record.ts'
 import { orderOf } from './order.ts'
 import type { Begin, ReadSoFar } from './ports.ts'
+import { copyOf } from './slab.ts'
 
 /** One record over this size is rejected (CloudTrail's own limit is 256 KiB). */
 export const MAX_RECORD_BYTES = 1024 * 1024
@@ -69,23 +70,6 @@ export interface Intake {
 
 const START: Begin = { number: 0, skip: 0 }
 
-const SLAB_BYTES = 1024 * 1024
-let slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
-let used = 0
-
-/** A copy that shares its memory with neighbors: one allocation for hundreds of records. */
-const copy = (bytes: Buffer): Buffer => {
-  if (bytes.length > SLAB_BYTES / 8) return Buffer.from(bytes)
-  if (used + bytes.length > SLAB_BYTES) {
-    slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
-    used = 0
-  }
-  slab.set(bytes, used)
-  const kept = slab.subarray(used, used + bytes.length)
-  used += bytes.length
-  return kept
-}
-
 export const intake = (options: IntakeOptions, listener: IntakeListener): Intake => {
   const { feed_id, transport, place, received, settings, begins = START } = options
   const normalizer = recordNormalizer(settings, options.format)
@@ -129,7 +113,7 @@ export const intake = (options: IntakeOptions, listener: IntakeListener): Intake
     transport,
     place,
     number: tally.received,
-    bytes: copy(bytes),
+    bytes: copyOf(bytes),
     members,
     envelopeTime,
     received: received(),

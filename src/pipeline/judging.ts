@@ -3,7 +3,7 @@
  * judging a journal again: nothing but the journal's own content decides.
  */
 import type { Detector, DetectorFacts } from '../detect/definition.ts'
-import { type Engine, engine, MAX_FAULTS, type Plan, type Spent } from '../detect/engine.ts'
+import { type Engine, engine, MAX_FAULTS, type Spent } from '../detect/engine.ts'
 import { noteOf } from '../detect/evidence.ts'
 import { alertOf, begin, witness } from '../detect/opened.ts'
 import { signalId } from '../detect/signal.ts'
@@ -100,10 +100,15 @@ export interface Changes extends StateChanges {
 
 export interface Judging {
   /**
-   * Judges events in order; sets `time.late`.
+   * Judges the events of one commit in order; sets `time.late`. A chunk is judged when the next one is asked for.
+   * @param newest milliseconds since 1970: no event is later
    * @param receivedAt milliseconds since 1970, when they were received
    */
-  events(entries: readonly Entry[], receivedAt: number): Promise<void>
+  events(
+    chunks: Iterable<readonly Entry[]> | AsyncIterable<readonly Entry[]>,
+    newest: number,
+    receivedAt: number,
+  ): Promise<void>
   /** Time passes. @returns the watermark, `undefined` before the first event */
   tick(beat: Heartbeat): Promise<number | undefined>
   /** Logs are not what was delivered. */
@@ -117,6 +122,8 @@ export interface Judging {
   changes(): Changes
   readonly engine: Engine
 }
+
+const NOTHING: readonly never[] = []
 
 /** Milliseconds since 1970 before which no event of a feed is expected any more. */
 type Marks = Record<string, number>
@@ -190,54 +197,59 @@ export const judging = (
     if (Number.isFinite(watermark)) detecting.tick(watermark, state.due(watermark))
   }
 
+  const lastOf = ({ event, at }: Entry, before: LastEvents[string] | undefined): LastEvents[string] => ({
+    id: event.event_id,
+    provider: event.source.provider,
+    account: event.target.account ?? event.actor.account ?? '',
+    newest: Math.max(at, before?.newest ?? 0),
+  })
+
+  /** Time goes on with an event: it may be late, others may be due. */
+  const advance = ({ feed, event, at }: Entry, all: Marks, receivedAt: number) => {
+    const before = all[feed] ?? Number.NEGATIVE_INFINITY
+    if (at < before) event.time.late = true
+    const lateness = LATENESS_MS[event.source.provider] ?? MAX_LATENESS_MS
+    const mark = Math.min(at, receivedAt + CLOCK_TOLERANCE_MS) - lateness
+    if (mark <= before) return
+    all[feed] = mark
+    pass(watermarkOf(all))
+  }
+
   return {
     get engine() {
       return detecting
     },
-    async events(entries, receivedAt) {
-      if (entries.length === 0) return
-      const newest = Math.min(
-        entries.reduce((max, { at }) => Math.max(max, at), 0),
-        receivedAt + CLOCK_TOLERANCE_MS,
-      )
-      const due = journal.due(newest - MIN_LATENESS_MS)
+    async events(chunks, newest, receivedAt) {
+      const due = journal.due(Math.min(newest, receivedAt + CLOCK_TOLERANCE_MS) - MIN_LATENESS_MS)
       due.catch(() => {}) // awaited below, unless the journal fails before that
-      state.wants.value(MARKS)
-      state.wants.value(COVERAGE)
-      state.wants.value(LAST_EVENTS)
-      for (const { event } of entries) signIns.needs(event, state.wants)
-      await fetchMissing()
-      for (const { event, at } of entries) signIns.fold(event, at)
-      const plans: (readonly Plan[])[] = entries.map(({ event, at, raw }) => {
-        const found = detecting.match(event, at, raw)
-        for (const plan of found) plan.needs(state.wants)
-        return found
-      })
-      await fetchMissing()
-      state.loadTimed(await due)
-
-      const all = { ...marks() }
-      pass(watermarkOf(all))
-      entries.forEach(({ feed, event, at }, index) => {
-        const before = all[feed] ?? Number.NEGATIVE_INFINITY
-        if (at < before) event.time.late = true
-        const lateness = LATENESS_MS[event.source.provider] ?? MAX_LATENESS_MS
-        const mark = Math.min(at, receivedAt + CLOCK_TOLERANCE_MS) - lateness
-        if (mark > before) {
-          all[feed] = mark
+      let all: Marks | undefined
+      let last: LastEvents = {}
+      for await (const entries of chunks) {
+        if (entries.length === 0) continue
+        if (all === undefined) for (const key of [MARKS, COVERAGE, LAST_EVENTS]) state.wants.value(key)
+        for (const { event } of entries) signIns.needs(event, state.wants)
+        await fetchMissing()
+        for (const { event, at } of entries) signIns.fold(event, at)
+        const plans = entries.map(({ event, at, raw }) => {
+          const found = detecting.match(event, at, raw)
+          for (const plan of found) plan.needs(state.wants)
+          return found
+        })
+        await fetchMissing()
+        if (all === undefined) {
+          state.loadTimed(await due)
+          all = { ...marks() }
+          last = { ...lastEvents() }
           pass(watermarkOf(all))
         }
-        for (const plan of plans[index] ?? []) detecting.fold(plan)
-      })
-      state.put(MARKS, all, FOR_EVER)
-      const last = { ...lastEvents() }
-      for (const { feed, event, at } of entries)
-        last[feed] = {
-          id: event.event_id,
-          provider: event.source.provider,
-          account: event.target.account ?? event.actor.account ?? '',
-          newest: Math.max(at, last[feed]?.newest ?? 0),
+        for (const [index, entry] of entries.entries()) {
+          advance(entry, all, receivedAt)
+          for (const plan of plans[index] ?? NOTHING) detecting.fold(plan)
+          last[entry.feed] = lastOf(entry, last[entry.feed])
         }
+      }
+      if (all === undefined) return
+      state.put(MARKS, all, FOR_EVER)
       state.put(LAST_EVENTS, last, FOR_EVER)
       const known = coverage()
       if (listen(known, alerts)) state.put(COVERAGE, known, FOR_EVER)

@@ -16,7 +16,8 @@ import type { Kept } from './intake.ts'
 import type { IntegrityCheck } from './integrity.ts'
 import { type Entry, type Heartbeat, type Judging, judging } from './judging.ts'
 import type { RecordNormalizer } from './normalize-record.ts'
-import type { Commit, Control, Item, Journal, KnownId, LedgerEntry, Piece, Position } from './ports.ts'
+import type { Commit, Control, Journal, KnownId, LedgerEntry, NewItem, Piece, Position } from './ports.ts'
+import { bytesOf } from './slab.ts'
 
 /** What intake brings: everything that one commit will hold. */
 export interface Batch {
@@ -65,6 +66,8 @@ export const emptyCommit: Omit<Commit, 'seq' | 'at'> = {
 
 /** Commits that may be made between an early question and its use: batches that wait, and one that is judged. */
 const RECENT = 6
+/** Events that are judged together: what they need is fetched at once. */
+export const CHUNK = 250
 const MAX_REJECTED_BYTES = 64 * 1024
 
 export const rejectionOf = (
@@ -98,26 +101,26 @@ export interface LiveJudge {
   readonly judging: Judging
 }
 
-/** Becomes text only when it is packed: a thousand texts at once would outlive every collection of garbage. */
-class JudgedItem implements Item {
-  readonly raw: Buffer
-  readonly #event: KeyEvent
-
-  constructor(raw: Buffer, event: KeyEvent) {
-    this.raw = raw
-    this.#event = event
-  }
-
-  get event(): string {
-    return JSON.stringify(this.#event)
-  }
-}
-
 /** What identifies a record: its id, and whether that id belongs to another one. */
 interface Identity {
   readonly id: string
   readonly digest: string
   readonly borrowed: boolean
+}
+
+/** Records of a batch, by id. */
+type Seen = Map<string, { readonly digest: string; readonly bytes: Buffer }>
+
+/** An event on its way through the judge. */
+interface Found extends Entry {
+  readonly bytes: Buffer
+  readonly identity: Identity
+}
+
+/** Milliseconds since 1970: no record is later. */
+const newestOf = (kept: readonly Kept[]): number => {
+  const newest = kept.reduce((max, { order }) => (order > max ? order : max), '')
+  return Date.parse(`${newest.slice(0, 19)}Z`) + 1000
 }
 
 export const liveJudge = (
@@ -155,24 +158,64 @@ export const liveJudge = (
     return original !== undefined && contentHash(original.raw) === contentHash(bytes)
   }
 
-  /** Under which id a record is kept. @returns `undefined` for a repeat */
+  /** @returns its own id, when no record has it */
+  const firstSeen = (
+    { order }: Kept,
+    whole: string,
+    seen: Seen,
+    known: ReadonlyMap<string, KnownId>,
+  ): Identity | undefined => {
+    const id = order.slice(-32)
+    return seen.has(id) || known.has(id) || recent.has(id)
+      ? undefined
+      : { id, digest: whole.slice(0, 16), borrowed: false }
+  }
+
+  /** Under which id a record is kept whose own id is known. @returns `undefined` for a repeat */
   const identify = async (
     { order, raw: { bytes } }: Kept,
     whole: string,
-    seen: ReadonlyMap<string, { readonly digest: string; readonly bytes: Buffer }>,
+    seen: Seen,
     known: ReadonlyMap<string, KnownId>,
   ): Promise<Identity | undefined> => {
     const own = order.slice(-32)
     const digest = whole.slice(0, 16)
     const here = seen.get(own)
     const before = known.get(own) ?? recent.get(own)
-    if (here === undefined && before === undefined) return { id: own, digest, borrowed: false }
     if (here !== undefined && (here.digest === digest || contentHash(here.bytes) === contentHash(bytes)))
       return undefined
     if (before !== undefined && (await isRepeat(before, digest, bytes))) return undefined
     const id = conflictId(own, contentHash(bytes))
     const isKnown = seen.has(id) || recent.has(id) || (await journal.known([id])).has(id)
     return isKnown ? undefined : { id, digest, borrowed: true }
+  }
+
+  /** @returns the event that a record becomes; `undefined` = none, and why is counted */
+  const eventOf = (
+    { order, raw }: Kept,
+    whole: string,
+    identity: Identity,
+    { counters, rejected }: Batch,
+    receivedAt: number,
+  ): Found | undefined => {
+    const { feed_id: feed, bytes } = raw
+    const value = parse(bytes.toString('utf8'))
+    const result = normalize(value, { ...raw, sha256: whole, eventId: order.slice(-32) })
+    if (result.kind === 'skipped') return void countUp(counters, `skipped|${feed}|${result.reason}`)
+    if (result.kind === 'rejected') {
+      const { reason, detail } = result
+      const place = `${raw.place}:${raw.number}`
+      countUp(counters, `rejected|${feed}|${reason}`)
+      rejected.push(rejectionOf(feed, place, reason, detail, bytes, new Date(receivedAt).toISOString()))
+      return undefined
+    }
+    const { event } = result
+    if (identity.borrowed) {
+      event.event_id = event.action_id = identity.id
+      event.parse_warnings = [...(event.parse_warnings ?? []), 'id_conflict']
+    }
+    const at = Date.parse(event.time.event)
+    return { feed, event, at, raw: core.engine.readsRaw ? value : undefined, bytes, identity }
   }
 
   return {
@@ -185,66 +228,48 @@ export const liveJudge = (
     async judge(batch, receivedAt) {
       const seq = journal.next
       const known = await (prepared.get(batch) ?? journal.known(idsOf(batch)))
-      const received = new Date(receivedAt).toISOString()
-      const seen = new Map<string, { digest: string; bytes: Buffer }>()
-      const entries: Entry[] = []
-      const raws: Buffer[] = []
+      const seen: Seen = new Map()
+      const items: NewItem[] = []
       const ids: Commit['ids'][number][] = []
-      for (const kept of batch.kept) {
-        const { raw } = kept
-        const feed = raw.feed_id
-        const whole = sha256(raw.bytes)
-        const identity = await identify(kept, whole, seen, known)
-        if (identity === undefined) {
-          countUp(batch.counters, `duplicate|${feed}`)
-          continue
+      const span: [first: number, last: number] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
+      let last: KeyEvent | undefined
+      /** What is judged becomes bytes at once: events that live as long as a batch outlive a collection of garbage. */
+      async function* chunks() {
+        for (let from = 0; from < batch.kept.length; from += CHUNK) {
+          const found: Found[] = []
+          for (const kept of batch.kept.slice(from, from + CHUNK)) {
+            const whole = sha256(kept.raw.bytes)
+            const identity = firstSeen(kept, whole, seen, known) ?? (await identify(kept, whole, seen, known))
+            if (identity === undefined) countUp(batch.counters, `duplicate|${kept.raw.feed_id}`)
+            const one = identity && eventOf(kept, whole, identity, batch, receivedAt)
+            if (one === undefined) continue
+            seen.set(one.identity.id, { digest: one.identity.digest, bytes: one.bytes })
+            one.event.raw_ref = `${seq}:${ids.length}`
+            ids.push(one.identity)
+            found.push(one)
+          }
+          yield found
+          for (const { feed, event, at, bytes } of found) {
+            countUp(batch.counters, `kept|${feed}`)
+            if (event.time.late) countUp(batch.counters, `late|${feed}`)
+            items.push({ raw: bytes, event: bytesOf(JSON.stringify(event)) })
+            span[0] = Math.min(span[0], at)
+            span[1] = Math.max(span[1], at)
+            last = event
+          }
         }
-        const value = parse(raw.bytes.toString('utf8'))
-        const result = normalize(value, {
-          ...raw,
-          sha256: whole,
-          eventId: kept.order.slice(-32),
-        })
-        if (result.kind === 'skipped') countUp(batch.counters, `skipped|${feed}|${result.reason}`)
-        if (result.kind === 'rejected') {
-          countUp(batch.counters, `rejected|${feed}|${result.reason}`)
-          const place = `${raw.place}:${raw.number}`
-          batch.rejected.push(rejectionOf(feed, place, result.reason, result.detail, raw.bytes, received))
-        }
-        if (result.kind !== 'event') continue
-        const { event } = result
-        const index = entries.length
-        event.raw_ref = `${seq}:${index}`
-        if (identity.borrowed) {
-          event.event_id = event.action_id = identity.id
-          event.parse_warnings = [...(event.parse_warnings ?? []), 'id_conflict']
-        }
-        seen.set(identity.id, { digest: identity.digest, bytes: raw.bytes })
-        ids.push({ id: identity.id, digest: identity.digest })
-        raws.push(raw.bytes)
-        entries.push({
-          feed,
-          event,
-          at: Date.parse(event.time.event),
-          raw: core.engine.readsRaw ? value : undefined,
-        })
-        countUp(batch.counters, `kept|${feed}`)
       }
-
+      await core.events(chunks(), newestOf(batch.kept), receivedAt)
       remember(seq, ids)
-      await core.events(entries, receivedAt)
       const control: Control[] = []
-      const last = entries.at(-1)?.event
       if (last !== undefined)
         for (const one of core.faulty()) {
           core.disable(one, last)
           control.push({ kind: 'disabled', ordered: true, who: 'keytrail', body: JSON.stringify(one) })
         }
-      for (const { feed, event } of entries) if (event.time.late) countUp(batch.counters, `late|${feed}`)
-      const times = entries.map(({ at }) => at)
       return commitOf(receivedAt, {
-        items: entries.map(({ event }, index) => new JudgedItem(raws[index] ?? NOTHING, event)),
-        span: [Math.min(...times), Math.max(...times)],
+        items,
+        span,
         control,
         positions: batch.positions,
         rejected: batch.rejected,
@@ -275,5 +300,3 @@ export const liveJudge = (
     },
   }
 }
-
-const NOTHING = Buffer.alloc(0)

@@ -122,6 +122,13 @@ export interface Item {
   readonly event: string
 }
 
+/** One record on its way into the journal. */
+export interface NewItem {
+  readonly raw: Buffer
+  /** The event as JSON in UTF-8. */
+  readonly event: Buffer
+}
+
 /** A commit of the past, as it was judged. */
 export interface PastCommit {
   readonly seq: number
@@ -184,7 +191,7 @@ export interface Commit {
   readonly seq: number
   /** Milliseconds since 1970: when it was made. */
   readonly at: number
-  readonly items: readonly Item[]
+  readonly items: readonly NewItem[]
   /** Times of the first and the last event, milliseconds since 1970. */
   readonly span: readonly [first: number, last: number]
   readonly control: readonly Control[]

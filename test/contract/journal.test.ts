@@ -61,7 +61,7 @@ const commit = (seq: number, change: Partial<Commit> = {}): Commit => ({
 })
 const item = (text: string) => ({
   raw: Buffer.from(`raw ${text} \u0000\ud83d\udd11`),
-  event: JSON.stringify({ text }),
+  event: Buffer.from(JSON.stringify({ text })),
 })
 
 describe.each([
@@ -88,12 +88,14 @@ describe.each([
     const all = Array.from({ length: 6 }, (_, at) => [item(`a${at}`), item(`b${at}`)])
     for (const [at, items] of all.entries()) await journal.commit(commit(at + 1, { items, at: 1000 + at }))
     const found = await journal.blocks(0, 1024 ** 2)
-    expect(found).toEqual(all.map((items, at) => ({ seq: at + 1, events: items.map(({ event }) => event) })))
+    expect(found).toEqual(
+      all.map((items, at) => ({ seq: at + 1, events: items.map(({ event }) => event.toString()) })),
+    )
     for (const [at, items] of all.entries()) {
       const block = await journal.block(at + 1)
       expect(block?.at).toBe(1000 + at)
       expect(block?.items.map(({ raw, event }) => [Buffer.from(raw).toString(), event])).toEqual(
-        items.map(({ raw, event }) => [raw.toString(), event]),
+        items.map(({ raw, event }) => [raw.toString(), event.toString()]),
       )
     }
     expect((await journal.blocks(0, 1)).map(({ seq }) => seq)).toEqual([1])

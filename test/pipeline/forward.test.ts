@@ -31,7 +31,10 @@ const drained = async ({ alerts = 0, events = 0, server, behave, options }: Setu
   const journal = memoryJournal({ days: 7, bytes: 1e9 })
   await journal.commit(
     commit(1, {
-      items: Array.from({ length: events }, (_, n) => ({ raw: Buffer.from(`${n}`), event: eventOf(n + 1) })),
+      items: Array.from({ length: events }, (_, n) => ({
+        raw: Buffer.from(`${n}`),
+        event: Buffer.from(eventOf(n + 1)),
+      })),
       alerts: Array.from({ length: alerts }, (_, n) => alertOf(n + 1)),
     }),
   )

@@ -28,7 +28,7 @@ const entry = (feed: string, at: number) => ({
 /** Two feeds, one of them three hours behind. @returns where the watermark is then */
 const after = async (beat: { feeds: Record<string, object>; isAll?: boolean }) => {
   const one = core()
-  await one.events([entry('slow', NOON - 3 * HOUR), entry('fast', NOON)], NOON)
+  await one.events([[entry('slow', NOON - 3 * HOUR), entry('fast', NOON)]], NOON, NOON)
   return one.tick({ at: NOON, caughtUp: [], ...beat })
 }
 

@@ -157,7 +157,8 @@ describe('R8: order and batches', () => {
       [2, 61],
     ])
     expect(judged.counters.get('late|logs')).toBe(1)
-    expect(JSON.parse(judged.commits.flatMap(({ items }) => items).at(-1)?.event ?? '').time.late).toBe(true)
+    const last = judged.commits.flatMap(({ items }) => items).at(-1)?.event
+    expect(JSON.parse(String(last)).time.late).toBe(true)
   })
 })
 
