@@ -11,13 +11,14 @@ import { entityOf, readGroup, signalId } from './signal.ts'
 import type { Wants } from './state.ts'
 
 /** Groups whose keys are remembered, for each detector. */
-const MAX_GROUPS = 10_000
-const MAX_BUCKETS = 8
+const MAX_GROUPS = 50_000
 
 /** Names the state of one group. */
 export class Group {
   readonly name: string
-  readonly #keys = new Map<number, string>()
+  /** Of the two buckets asked for last: an event asks for the one it is in and the next. */
+  #buckets: [number, number] = [Number.NaN, Number.NaN]
+  #keys: [string, string] = ['', '']
 
   constructor(name: string) {
     this.name = name
@@ -25,12 +26,11 @@ export class Group {
 
   /** Of the alert of a bucket. */
   keyOf(bucket: number): string {
-    let key = this.#keys.get(bucket)
-    if (key === undefined) {
-      if (this.#keys.size >= MAX_BUCKETS) this.#keys.clear()
-      key = `open|${this.name}|${bucket}`
-      this.#keys.set(bucket, key)
-    }
+    if (bucket === this.#buckets[0]) return this.#keys[0]
+    if (bucket === this.#buckets[1]) return this.#keys[1]
+    const key = `open|${this.name}|${bucket}`
+    this.#buckets = [this.#buckets[1], bucket]
+    this.#keys = [this.#keys[1], key]
     return key
   }
 }

@@ -40,23 +40,24 @@ const joined = (history: First, day: number, at: number, memoryDays: number): Fi
       }
 
 /** Pairs whose keys are remembered, for each detector. */
-const MAX_PAIRS = 10_000
+const MAX_PAIRS = 50_000
 
-/** Names the state of one pair: the days it was seen on, and its alerts around one day. */
-interface Keys {
-  readonly seen: string
+/** What is remembered of one pair around one day. */
+interface Around {
   day: number
-  open: readonly string[]
+  /** Seen on that day already, with no alert: most events say nothing new. */
+  settled: boolean
+  /** Names of its state: the days it was seen on, and its alerts on that day and those behind it. */
+  names: readonly string[]
 }
+
+const NOTHING: readonly string[] = []
 
 export const noveltyStep = (detector: NoveltyDetector, context: Context): Step => {
   const { facts, rule, pair, pairGetters, learnOn, learnDays, memoryDays, certain } = detector
   const { state } = context
   const prefix = `${facts.id}|${facts.version}|`
-  const keysOf = memo(
-    (values: string): Keys => ({ seen: `days|${prefix}${values}`, day: Number.NaN, open: [] }),
-    MAX_PAIRS,
-  )
+  const aroundOf = memo((): Around => ({ day: Number.NaN, settled: false, names: NOTHING }), MAX_PAIRS)
   const firstOf = memo((subject: string) => `first|${prefix}${subject}`, MAX_PAIRS)
 
   return (event, at, raw): Plan | undefined => {
@@ -69,14 +70,20 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
     }
     const day = Math.floor(at / DAY_MS)
     const name = values.join('|')
-    const keys = keysOf(name)
-    if (keys.day !== day) {
-      keys.day = day
-      keys.open = Array.from({ length: OPEN_DAYS + 1 }, (_, later) => `open|${prefix}${name}|${day + later}`)
+    const around = aroundOf(name)
+    /** Its days are remembered until then: longer than that nothing is settled. */
+    const isRemembered = context.watermark < (day + memoryDays) * DAY_MS
+    if (around.day === day && around.settled && isRemembered) return undefined
+    if (around.day !== day || around.names.length === 0) {
+      around.day = day
+      around.settled = false
+      around.names = [
+        `days|${prefix}${name}`,
+        ...Array.from({ length: OPEN_DAYS + 1 }, (_, later) => `open|${prefix}${name}|${day + later}`),
+      ]
     }
-    const seenKey = keys.seen
+    const [seenKey = '', ...openKeys] = around.names
     const firstKey = firstOf(subject)
-    const openKeys = keys.open
     const keyOf = (one: number) => openKeys[one - day] ?? ''
     const openedOn = (one: number) => state.get(keyOf(one)) as Opened | undefined // only these are kept under this key
     const keep = (opened: Opened, one: number) =>
@@ -115,7 +122,13 @@ export const noveltyStep = (detector: NoveltyDetector, context: Context): Step =
         }
         const seen = state.get(seenKey) as Seen | undefined // only these are kept under this key
         const days = seen?.days ?? []
-        if (days.includes(day)) return
+        if (days.includes(day)) {
+          if (around.day === day) {
+            around.settled = true
+            around.names = NOTHING
+          }
+          return
+        }
         const forgetAt = (day + memoryDays + OPEN_DAYS) * DAY_MS
         const kept = state.get(firstKey) as First | undefined // only these are kept under this key
         const first = kept !== undefined && day - kept.last <= memoryDays ? kept : undefined
