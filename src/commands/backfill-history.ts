@@ -9,7 +9,7 @@ import { learn } from '../config/knowledge.ts'
 import type { HistoryState } from '../history/manifest.ts'
 import { openDuck } from '../history/parquet.ts'
 import { digestsOf } from '../history/past.ts'
-import { sealRecords, timeOf, type Unplaced } from '../history/seal.ts'
+import { sealRecords, type Unplaced, unplaced } from '../history/seal.ts'
 import { findDigests, verifyTrails } from '../history/verify.ts'
 import { findFiles } from '../ingest/files.ts'
 import { trailFolder } from '../ingest/trail-folder.ts'
@@ -161,9 +161,8 @@ export const backfillHistory = async (
       known.set(event.event_id, digest)
       event.ingest.integrity = trail.of(raw.place)
       verdicts[event.ingest.integrity] = (verdicts[event.ingest.integrity] ?? 0) + 1
-      const body = JSON.stringify(event)
-      const time = timeOf('feed', now, body)
-      waiting.push({ kind: 'feed', seq: 0, item: 0, kept: now, raw: Buffer.from(raw.bytes), body, time })
+      const body = Buffer.from(JSON.stringify(event))
+      waiting.push(unplaced({ kind: 'feed', seq: 0, item: 0, kept: now, raw: Buffer.from(raw.bytes), body }))
       bytes += raw.bytes.length + body.length
       if (waiting.length >= SEGMENT_EVENTS || bytes >= SEGMENT_BYTES) await flush()
     }

@@ -6,7 +6,8 @@ import { setTimeout } from 'node:timers/promises'
 import { catchUp, checkSigner, type HistoryState, openState, writeCheckpoint } from '../history/manifest.ts'
 import { openDuck } from '../history/parquet.ts'
 import { checkJournal, compact, expire, type Past, seal, sweep } from '../history/seal.ts'
-import { lockOf, Store, unpacked } from '../journal/store.ts'
+import { partsOf } from '../journal/block.ts'
+import { lockOf, Store } from '../journal/store.ts'
 import { errorCodeOf, messageOf } from '../model/error.ts'
 import { type HistorySetting, historyWriter, LOCK, LOCK_MS } from './history-where.ts'
 
@@ -32,7 +33,12 @@ const DAY_MS = 24 * HOUR_MS
 export const pastOf = (store: Store): Past => ({
   id: store.identity(),
   last: () => store.next - 1,
-  blocks: (after, bytes) => store.blocks(after, bytes).map(unpacked),
+  blocks: (after, bytes) =>
+    store.blocks(after, bytes).map(({ seq, at, packed: { buffer, byteOffset, length } }) => ({
+      seq,
+      at,
+      items: partsOf(Buffer.from(buffer, byteOffset, length)),
+    })),
   rows: (stream, after, limit) => store.after(stream, after, limit),
 })
 

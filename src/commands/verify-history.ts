@@ -3,8 +3,8 @@ import { existsSync, readFileSync } from 'node:fs'
 import { type Checking, checkHistory, type Located } from '../history/check.ts'
 import type { HistoryFile } from '../history/manifest.ts'
 import { parseVerifierKey, type VerifierKey } from '../history/note.ts'
-import { entryOf } from '../history/seal.ts'
-import { HASH_BYTES, leafHash } from '../history/tree.ts'
+import { leafOf } from '../history/seal.ts'
+import { HASH_BYTES } from '../history/tree.ts'
 import { KeytrailError } from '../model/error.ts'
 import { renderHistoryReport } from '../render/history.ts'
 import { progress } from '../telemetry/progress.ts'
@@ -52,9 +52,9 @@ const recordChecker = (store: Awaited<ReturnType<typeof findHistory>>['store'], 
         (record) => {
           const at = missing.get(record.leaf)
           missing.delete(record.leaf)
-          const known = at === undefined ? undefined : hashes.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES)
-          if (known === undefined || !leafHash(entryOf(record)).equals(known))
-            first = Math.min(first, record.leaf)
+          const known =
+            at === undefined ? '' : hashes.toString('latin1', at * HASH_BYTES, (at + 1) * HASH_BYTES)
+          if (leafOf(record) !== known) first = Math.min(first, record.leaf)
         },
         (why) => {
           unreadable ??= why

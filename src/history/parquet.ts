@@ -1,23 +1,39 @@
 /** Records in DuckDB and in Parquet files. Runs in a process of its own: memory, threads and files are bounded. */
 import { mkdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { DuckDBBlobValue, type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
+import {
+  BIGINT,
+  BLOB,
+  DuckDBBlobValue,
+  type DuckDBConnection,
+  DuckDBInstance,
+  DuckDBTableFunction,
+  INTEGER,
+  VARCHAR,
+} from '@duckdb/node-api'
 import { messageOf } from '../model/error.ts'
 import type { KindName } from '../model/history.ts'
 import { kinds } from './kinds.ts'
 import type { HistoryFile } from './manifest.ts'
 
-/** One record as history keeps it. */
-export interface HistoryRecord {
+/** What the hash of a record is made of, and its number. */
+export interface SealedRecord {
   readonly kind: KindName
   readonly leaf: number
   readonly seq: number
   readonly item: number
   /** Milliseconds since 1970. */
   readonly kept: number
-  readonly time: string
   readonly raw: Uint8Array | undefined
-  readonly body: string
+  readonly body: string | Uint8Array
+}
+
+/** One record as it is written. */
+export interface HistoryRecord extends SealedRecord {
+  readonly time: string
+  /** Id of the key: what it is sorted by. */
+  readonly key: string
+  readonly body: Buffer
 }
 
 export const text = (value: string) => `'${value.replaceAll("'", "''")}'`
@@ -29,6 +45,8 @@ const MEMORY = '640MB'
 
 export interface Duck {
   readonly connection: DuckDBConnection
+  /** What `incoming()` is from now on. */
+  take(records: readonly HistoryRecord[]): void
   rows(sql: string): Promise<Record<string, unknown>[]>
   close(): void
 }
@@ -49,6 +67,7 @@ export const openDuck = async (scratch: string, threads = 2, memory?: string): P
   await connection.run("SET TimeZone = 'UTC'")
   return {
     connection,
+    take: incoming(connection),
     rows: async (sql) => (await connection.runAndReadAll(sql)).getRowObjectsJS(),
     close() {
       connection.closeSync()
@@ -57,23 +76,50 @@ export const openDuck = async (scratch: string, threads = 2, memory?: string): P
   }
 }
 
-const TABLE = `CREATE OR REPLACE TABLE incoming(leaf BIGINT, seq BIGINT, item INTEGER, kept BIGINT, time VARCHAR, raw BLOB, body VARCHAR)`
+const INCOMING = {
+  leaf: BIGINT,
+  seq: BIGINT,
+  item: INTEGER,
+  kept: BIGINT,
+  time: VARCHAR,
+  raw: BLOB,
+  body: BLOB,
+}
+/** Of a chunk of DuckDB. */
+const CHUNK_ROWS = 2048
 
-export const loadRecords = async ({ connection }: Duck, records: readonly HistoryRecord[]): Promise<void> => {
-  await connection.run(TABLE)
-  const appender = await connection.createAppender('incoming')
-  for (const { leaf, seq, item, kept, time, raw, body } of records) {
-    appender.appendBigInt(BigInt(leaf))
-    appender.appendBigInt(BigInt(seq))
-    appender.appendInteger(item)
-    appender.appendBigInt(BigInt(kept))
-    appender.appendVarchar(time)
-    if (raw === undefined) appender.appendNull()
-    else appender.appendBlob(raw)
-    appender.appendVarchar(body)
-    appender.endRow()
+/** Records as DuckDB asks for them: in a table they would lie twice in memory, and be copied three times. */
+const incoming = (connection: DuckDBConnection): Duck['take'] => {
+  let coming: readonly HistoryRecord[] = []
+  let at = 0
+  const blob = (bytes: Uint8Array) => new DuckDBBlobValue(bytes)
+  connection.registerTableFunction(
+    DuckDBTableFunction.create({
+      name: 'incoming',
+      bindFunction(bind) {
+        for (const [name, type] of Object.entries(INCOMING)) bind.addResultColumn(name, type)
+      },
+      initFunction() {
+        at = 0
+      },
+      mainFunction(_, chunk) {
+        const some = coming.slice(at, at + CHUNK_ROWS)
+        at += some.length
+        chunk.setColumns([
+          some.map(({ leaf }) => BigInt(leaf)),
+          some.map(({ seq }) => BigInt(seq)),
+          some.map(({ item }) => item),
+          some.map(({ kept }) => BigInt(kept)),
+          some.map(({ time }) => time),
+          some.map(({ raw }) => (raw === undefined ? null : blob(raw))),
+          some.map(({ body }) => blob(body)),
+        ])
+      },
+    }),
+  )
+  return (records) => {
+    coming = records
   }
-  appender.closeSync()
 }
 
 type Shape = { [name: string]: string | Shape }
@@ -101,21 +147,23 @@ const readerOf = (kind: KindName) => {
 
 type Written = Omit<HistoryFile, 'path' | 'sha256' | 'leaves'>
 
-/** Writes loaded records of one kind and day. @param leaves the first and the last of them */
+/** Writes records of one kind and day, in their order. */
 export const writeFile = async (
   duck: Duck,
   kind: KindName,
   day: string,
-  leaves: readonly [number, number],
+  records: readonly HistoryRecord[],
   path: string,
 ): Promise<Written> => {
   const { shape, columns } = readerOf(kind)
   rmSync(path, { force: true })
+  duck.take(records)
   await duck.connection.run(
     `COPY (SELECT leaf, seq, item, kept, time::TIMESTAMP AS time, ${columns}, ${kind === 'feed' ? 'raw, ' : ''}body
-     FROM (SELECT *, from_json(body, ${text(shape)}) AS s FROM incoming WHERE leaf BETWEEN ${leaves[0]} AND ${leaves[1]})
-     ORDER BY ${kinds[kind].order}) TO ${text(path)} ${PARQUET}`,
+     FROM (SELECT *, from_json(body, ${text(shape)}) AS s FROM (SELECT * REPLACE (decode(body) AS body) FROM incoming())))
+     TO ${text(path)} ${PARQUET}`,
   )
+  duck.take([])
   return { kind, day, ...(await measure(duck, kind, path)) }
 }
 
@@ -171,7 +219,7 @@ export const readRecords = async (
   duck: Duck,
   path: string,
   { kind, rows }: Pick<HistoryFile, 'kind' | 'rows'>,
-  take: (record: Omit<HistoryRecord, 'time'>) => void,
+  take: (record: SealedRecord & { readonly body: string }) => void,
   onDamage?: (why: string) => void,
 ): Promise<void> => {
   const raw = kind === 'feed' ? 'raw' : 'NULL::BLOB'

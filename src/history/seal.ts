@@ -5,9 +5,8 @@
 import { hash } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { KeytrailError } from '../model/error.ts'
-import type { KindName } from '../model/history.ts'
-import type { Block } from '../pipeline/ports.ts'
 import { kinds } from './kinds.ts'
 import {
   commitStep,
@@ -18,9 +17,9 @@ import {
   type Step,
   type Writer,
 } from './manifest.ts'
-import { type Duck, type HistoryRecord, loadRecords, mergeFiles, writeFile } from './parquet.ts'
+import { type Duck, type HistoryRecord, mergeFiles, type SealedRecord, writeFile } from './parquet.ts'
 import { fileSha256 } from './store.ts'
-import { grow, HASH_BYTES, leafHash, loadEdge, partialTiles, rootOf } from './tree.ts'
+import { grow, HASH_BYTES, LEAF, loadEdge, partialTiles, rootOf } from './tree.ts'
 
 /** What history reads of a journal. */
 export interface Past {
@@ -29,9 +28,16 @@ export interface Past {
   /** Number of its last commit. */
   last(): number
   /** Blocks behind a commit, at most `bytes` of them together, at least one when there is one. */
-  blocks(after: number, bytes: number): readonly Block[]
+  blocks(after: number, bytes: number): readonly PastBlock[]
   /** Behind a place in a stream, in order. */
   rows(stream: 'alerts' | 'rejections' | 'control', after: number, limit: number): readonly PastRow[]
+}
+
+/** Events are bytes: texts of a whole segment would be copied by every collection of garbage. */
+export interface PastBlock {
+  readonly seq: number
+  readonly at: number
+  readonly items: readonly { readonly raw: Buffer; readonly event: Buffer }[]
 }
 
 export interface PastRow {
@@ -46,69 +52,80 @@ export interface PastRow {
 const SEGMENT_BYTES = 40 * 1024 * 1024
 const SEGMENT_ROWS = 50_000
 
-const ENTRY_BYTES = 85
 const NO_RAW = new Uint8Array(0)
 
-/** What the tree is made of: see docs/history.md. */
-export const entryOf = ({
-  kind,
-  seq,
-  item,
-  kept,
-  raw,
-  body,
-}: Omit<HistoryRecord, 'leaf' | 'time'>): Buffer => {
-  const entry = Buffer.alloc(ENTRY_BYTES)
-  entry.writeUInt8(kinds[kind].code, 0)
-  entry.writeBigUInt64BE(BigInt(seq), 1)
-  entry.writeUInt32BE(item, 9)
-  entry.writeBigUInt64BE(BigInt(kept), 13)
-  entry.set(hash('sha256', raw ?? NO_RAW, 'buffer'), 21)
-  entry.set(hash('sha256', body, 'buffer'), 53)
-  return entry
+/** The byte that makes it a leaf, and the 85 of the entry. */
+const leaf = Buffer.alloc(86, LEAF)
+
+/** Hash of a record in the tree: see docs/history.md. @returns 32 bytes as latin1, half the work of a Buffer */
+export const leafOf = ({ kind, seq, item, kept, raw, body }: Omit<SealedRecord, 'leaf'>): string => {
+  leaf.writeUInt8(kinds[kind].code, 1)
+  leaf.writeBigUInt64BE(BigInt(seq), 2)
+  leaf.writeUInt32BE(item, 10)
+  leaf.writeBigUInt64BE(BigInt(kept), 14)
+  leaf.write(hash('sha256', raw ?? NO_RAW, 'binary'), 22, 'latin1')
+  leaf.write(hash('sha256', body, 'binary'), 54, 'latin1')
+  return hash('sha256', leaf, 'binary')
 }
 
 /** A record that has no number yet. */
 export type Unplaced = Omit<HistoryRecord, 'leaf'>
 
-export const timeOf = (kind: KindName, kept: number, body: string): string => {
-  const { timeAfter } = kinds[kind]
-  if (timeAfter === undefined) return new Date(kept).toISOString()
-  const from = body.indexOf(timeAfter) + timeAfter.length
-  const time = body.slice(from, body.indexOf('"', from))
-  if (!/^\d{4}-\d\d-\d\dT/.test(time))
-    throw new KeytrailError('internal.fault', `a record of kind ${kind} has no time: ${body.slice(0, 200)}`)
-  return time
+const textAfter = (text: string, mark: string): string | undefined => {
+  const from = text.indexOf(mark)
+  return from < 0 ? undefined : text.slice(from + mark.length, text.indexOf('"', from + mark.length))
 }
+
+/** Reads of a record by what it is put in order. */
+export const unplaced = (one: Omit<Unplaced, 'time' | 'key'>): Unplaced => {
+  const { timeAfter, keyAfter } = kinds[one.kind]
+  if (timeAfter === undefined) return { ...one, time: new Date(one.kept).toISOString(), key: '' }
+  const text = one.body.toString('latin1')
+  const time = textAfter(text, timeAfter) ?? ''
+  if (!/^\d{4}-\d\d-\d\dT/.test(time))
+    throw new KeytrailError(
+      'internal.fault',
+      `a record of kind ${one.kind} has no time: ${text.slice(0, 200)}`,
+    )
+  return { ...one, time, key: (keyAfter && textAfter(text, keyAfter)) ?? NO_KEY }
+}
+
+/** Behind all others: DuckDB puts what is not there last. */
+const NO_KEY = '\uffff'
 
 /** What lies behind the cursor, within the bounds of a segment. */
 const gather = (past: Past, cursor: HistoryCursor): { records: Unplaced[]; after: HistoryCursor } => {
   const records: Unplaced[] = []
-  const add = (one: Omit<Unplaced, 'time'>) =>
-    records.push({ ...one, time: timeOf(one.kind, one.kept, one.body) })
   const blocks = past.blocks(cursor.feed, SEGMENT_BYTES)
   for (const { seq, at, items } of blocks)
     for (const [item, { raw, event }] of items.entries())
-      add({ kind: 'feed', seq, item, kept: at, raw, body: event })
+      records.push(unplaced({ kind: 'feed', seq, item, kept: at, raw, body: event }))
   const after = { ...cursor, feed: blocks.at(-1)?.seq ?? cursor.feed }
   for (const stream of ['alerts', 'rejections', 'control'] as const)
     for (const { n, seq, kept, isSignal, body } of past.rows(stream, cursor[stream], SEGMENT_ROWS)) {
       const kind = isSignal ? 'signals' : stream
-      add({ kind, seq, item: 0, kept, raw: undefined, body })
+      records.push(unplaced({ kind, seq, item: 0, kept, raw: undefined, body: Buffer.from(body) }))
       after[stream] = n
     }
   return { records, after }
 }
 
-/** Numbers the records: by kind, by day, then as they came, so that each file holds one range. */
-const placed = (records: readonly Unplaced[], first: number): HistoryRecord[] => {
-  const keys = new Map(records.map((one) => [one, `${kinds[one.kind].code} ${one.time.slice(0, 10)}`]))
-  const order = records.toSorted((a, b) => {
-    const [x = '', y = ''] = [keys.get(a), keys.get(b)]
-    return x < y ? -1 : x > y ? 1 : 0
-  })
-  return order.map((one, at) => ({ ...one, leaf: first + at }))
+/** Numbers the records: by kind, by day, then as they came, so that each file holds one range. @returns one list a file */
+const placed = (records: readonly Unplaced[], first: number): HistoryRecord[][] => {
+  const files = Map.groupBy(records, ({ kind, time }) => `${kinds[kind].code} ${time.slice(0, 10)}`)
+  let leaf = first
+  return [...files]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, file]) => file.map((one) => ({ ...one, leaf: leaf++ })))
 }
+
+/** By key, time and number: each key is looked at once, and its records come almost in order. */
+const sorted = (file: readonly HistoryRecord[]): HistoryRecord[] =>
+  [...Map.groupBy(file, ({ key }) => key)]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .flatMap(([, some]) =>
+      some.sort((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : a.leaf - b.leaf)),
+    )
 
 /** Moves a file that DuckDB wrote to where its content names it. */
 const keepFile = async (
@@ -123,25 +140,36 @@ const keepFile = async (
   return { path, sha256, ...written }
 }
 
-const writeFiles = async (writer: Writer, duck: Duck, number: number, records: readonly HistoryRecord[]) => {
+const writeFiles = async (
+  writer: Writer,
+  duck: Duck,
+  number: number,
+  records: readonly (readonly HistoryRecord[])[],
+) => {
   const files: HistoryFile[] = []
   const scratch = join(writer.store.scratch, `seal-${process.pid}.parquet`)
   mkdirSync(writer.store.scratch, { recursive: true })
-  for (let from = 0; from < records.length; ) {
-    const { kind, time } = records[from] as HistoryRecord // from is within
-    const day = time.slice(0, 10)
-    const end = records.findIndex(
-      (one, at) => at >= from && (one.kind !== kind || one.time.slice(0, 10) !== day),
-    )
-    const next = end < 0 ? records.length : end
-    const leaves: [number, number] = [records[from]?.leaf ?? 0, records[next - 1]?.leaf ?? 0]
-    const written = await writeFile(duck, kind, day, leaves, scratch)
-    if (written.rows !== next - from)
-      throw new KeytrailError('internal.fault', `${written.rows} of ${next - from} records were written`)
+  for (const file of records) {
+    const { kind, time, leaf } = file[0] as HistoryRecord // none is empty
+    const written = await writeFile(duck, kind, time.slice(0, 10), sorted(file), scratch)
+    if (written.rows !== file.length)
+      throw new KeytrailError('internal.fault', `${written.rows} of ${file.length} records were written`)
+    const leaves: [number, number] = [leaf, leaf + file.length - 1]
     files.push(await keepFile(writer, number, scratch, { ...written, leaves: [leaves] }))
-    from = next
   }
   return files
+}
+
+/** So many records are hashed before DuckDB may ask this thread for more. */
+const HASHED_AT_ONCE = 256
+
+const leavesOf = async (records: readonly HistoryRecord[]): Promise<Buffer> => {
+  const leaves = Buffer.allocUnsafe(records.length * HASH_BYTES)
+  for (const [at, one] of records.entries()) {
+    leaves.write(leafOf(one), at * HASH_BYTES, 'latin1')
+    if (at % HASHED_AT_ONCE === 0) await setImmediate()
+  }
+  return leaves
 }
 
 /** @throws KeytrailError when this history belongs to another journal, or to a younger copy of this one */
@@ -161,19 +189,18 @@ export const sealRecords = async (
   writer: Writer,
   duck: Duck,
   state: HistoryState,
-  unplaced: readonly Unplaced[],
+  records: readonly Unplaced[],
   step: Pick<Step, 'who' | 'reason' | 'cursor' | 'journal'>,
 ): Promise<HistoryState> => {
-  const records = placed(unplaced, state.tree.size)
+  const files = placed(records, state.tree.size)
   const edge = await loadEdge(state.tree.size, writer.store.get)
   if ('missing' in edge) throw new KeytrailError('history.damaged', `${edge.missing} is missing or damaged`)
-  await loadRecords(duck, records)
-  const writing = writeFiles(writer, duck, state.number + 1, records) // DuckDB works while this thread hashes
-  const leaves = Buffer.allocUnsafe(records.length * HASH_BYTES)
-  for (const [at, one] of records.entries()) leaves.set(leafHash(entryOf(one)), at * HASH_BYTES)
+  const [added, leaves] = await Promise.all([
+    writeFiles(writer, duck, state.number + 1, files),
+    leavesOf(files.flat()),
+  ])
   const tiles: [string, Buffer][] = []
   grow(edge, leaves, (path, tile) => tiles.push([path, tile]))
-  const added = await writing
   const partial = partialTiles(edge.size).flatMap(({ path, width }, level): [string, Buffer][] =>
     width === 0 ? [] : [[path, edge.levels[level] ?? Buffer.alloc(0)]],
   )

@@ -9,8 +9,9 @@ export const TILE_WIDTH = 256
 
 const sha = (bytes: Uint8Array): Buffer => hash('sha256', bytes, 'buffer')
 
-const LEAF = Buffer.of(0)
-export const leafHash = (entry: Uint8Array): Buffer => sha(Buffer.concat([LEAF, entry]))
+/** What stands before an entry when it is hashed. */
+export const LEAF = 0
+export const leafHash = (entry: Uint8Array): Buffer => sha(Buffer.concat([Buffer.of(LEAF), entry]))
 
 const pair = Buffer.alloc(1 + 2 * HASH_BYTES, 1)
 const nodeHash = (left: Uint8Array, right: Uint8Array): Buffer => {

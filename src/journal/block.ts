@@ -34,10 +34,10 @@ export const packBlock = (items: readonly NewItem[]): Buffer => {
 const damaged = (why: string) =>
   new KeytrailError('journal.damaged', `a block of the journal is damaged: ${why}`)
 
-/** @throws KeytrailError `journal.damaged` */
-export const unpackBlock = (packed: Buffer): Item[] => {
+/** @returns raw bytes and event of each item, where they lie @throws KeytrailError `journal.damaged` */
+export const partsOf = (packed: Buffer): { readonly raw: Buffer; readonly event: Buffer }[] => {
   if (packed.length < HEADER || packed.readUInt32LE(0) !== MAGIC) throw damaged('it does not begin as one')
-  const items: Item[] = []
+  const parts: { raw: Buffer; event: Buffer }[] = []
   let at = HEADER
   for (let left = packed.readUInt32LE(4); left > 0; left--) {
     if (at + LENGTHS > packed.length) throw damaged('it ends early')
@@ -45,11 +45,15 @@ export const unpackBlock = (packed: Buffer): Item[] => {
     const event = raw + packed.readUInt32LE(at)
     at = event + packed.readUInt32LE(at + 4)
     if (at > packed.length) throw damaged('it ends early')
-    items.push({ raw: packed.subarray(raw, event), event: packed.toString('utf8', event, at) })
+    parts.push({ raw: packed.subarray(raw, event), event: packed.subarray(event, at) })
   }
   if (at !== packed.length) throw damaged('it goes on behind its last item')
-  return items
+  return parts
 }
+
+/** @throws KeytrailError `journal.damaged` */
+export const unpackBlock = (packed: Buffer): Item[] =>
+  partsOf(packed).map(({ raw, event }) => ({ raw, event: event.toString() }))
 
 /**
  * Gives back memory that nobody else uses: large pieces that live for a moment would otherwise wait for a collection of

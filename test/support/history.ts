@@ -54,7 +54,14 @@ export const pastWith = (events: number, perBlock: number, spread: number, from 
     made,
     streams,
     last: () => made.length,
-    blocks: (after) => made.filter(({ seq }) => seq > after).slice(0, 1),
+    blocks: (after) =>
+      made
+        .filter(({ seq }) => seq > after)
+        .slice(0, 1)
+        .map(({ items, ...block }) => ({
+          ...block,
+          items: items.map(({ raw, event }) => ({ raw, event: Buffer.from(event) })),
+        })),
     rows: (stream, after, limit) => streams[stream].filter(({ n }) => n > after).slice(0, limit),
   }
 }
