@@ -1,6 +1,6 @@
 /**
  * Generated rules and records, the same every time: what an independent engine says of them is checked in as
- * golden match sets (`golden.ndjson`) and asked anew by `npm run proof`.
+ * golden match sets (`pairs.<engine>.ndjson`) and asked anew by `npm run proof`.
  */
 
 /** mulberry32: small, seeded, good enough to vary texts. */
@@ -213,9 +213,12 @@ export const families: ReadonlyMap<string, Family> = new Map(
   }),
 )
 
-/** A line of golden.ndjson: what the engine said of a family, for each rule the numbers of the records that match. */
+/** For each rule the numbers of the records that match; null when the engine does not support the rule. */
+export type Answer = readonly (readonly number[] | null)[]
+
+/** A line of `pairs.<engine>.ndjson`: what the engine said of a family. */
 export interface Golden {
   readonly engine: string
   readonly family: string
-  readonly matches: readonly (readonly number[])[]
+  readonly matches: Answer
 }
