@@ -91,6 +91,20 @@ const trust = (given, manifests) => {
   return trusted
 }
 
+const NOTE =
+  /[^\s+]+\n\d+\n[A-Za-z0-9+/]{43}=\nmanifest \d+ [0-9a-f]{64}\n\n(?:\u2014 \S+ [A-Za-z0-9+/]+={0,2}\n?)+/g
+
+/** Checkpoints in a text: one as it is, or in alerts as JSON or CSV, where line ends are escaped. None: the text itself. */
+const retainedIn = (text) => {
+  const plain = text
+    .replace(/\\+u([0-9a-fA-F]{4})/g, (_, code) => String.fromCharCode(Number.parseInt(code, 16)))
+    .replace(/\\+n/g, '\n')
+    .replace(/\\+r|\r(?=\n)/g, '')
+    .replace(/\\+\//g, '/')
+  const notes = new Set(plain.match(NOTE)?.map((note) => `${note.trimEnd()}\n`))
+  return notes.size > 0 ? [...notes] : [text]
+}
+
 const openCheckpoint = (bytes, object, trusted) => {
   const note = bytes && parseNote(bytes.toString())
   const found =
@@ -404,7 +418,7 @@ const main = async () => {
     )
     return 2
   }
-  const checkpoints = options['--checkpoint'].map((path) => readFileSync(path))
+  const checkpoints = options['--checkpoint'].flatMap((path) => retainedIn(readFileSync(path, 'utf8')))
   let failed = false
   for (const folder of folders) {
     const report = await verifyHistory(folder, { keys, checkpoints, records: options['--records'] })

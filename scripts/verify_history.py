@@ -185,6 +185,23 @@ CHECKPOINT = re.compile(
 )
 
 
+WITHIN = re.compile(
+    r"[^\s+]+\n\d+\n[A-Za-z0-9+/]{43}=\nmanifest \d+ [0-9a-f]{64}\n\n(?:\u2014 \S+ [A-Za-z0-9+/]+={0,2}\n?)+"
+)
+
+
+def retained_in(path):
+    """The checkpoints of a file: one as it is, or alerts that carry them, as JSON or CSV."""
+    with open(path, "rb") as file:
+        data = file.read()
+    text = data.decode("utf-8", "replace")
+    text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda one: chr(int(one.group(1), 16)), text)
+    for escaped, plain in ((r"\\+n", "\n"), (r"\\+r", "\r"), (r"\\+/", "/"), ("\r\n", "\n")):
+        text = re.sub(escaped, plain, text)
+    notes = dict.fromkeys(one.rstrip("\n") + "\n" for one in WITHIN.findall(text))
+    return [note.encode() for note in notes] or [data]
+
+
 def open_checkpoint(data, object_, trusted):
     if data is None:
         raise Failure(object_, None, "there is no checkpoint")
@@ -505,7 +522,7 @@ def main():
     keys = [parse_key(text) for text in options.key]
     if None in keys:
         parser.error("that is no verifier key")
-    checkpoints = [open(path, "rb").read() for path in options.checkpoint]
+    checkpoints = [one for path in options.checkpoint for one in retained_in(path)]
     failed = False
     for folder in options.folder:
         report = verify(folder, keys, checkpoints, options.records)

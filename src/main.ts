@@ -536,7 +536,12 @@ ofHistory(verify.command('history', { isDefault: true }).description('check the 
     collect,
     [],
   )
-  .option('--checkpoint <file>', 'a checkpoint that was kept elsewhere must fit (repeatable)', collect, [])
+  .option(
+    '--checkpoint <file>',
+    'checkpoints that were kept elsewhere must fit: as they are, or as alerts that a SIEM exports (repeatable)',
+    collect,
+    [],
+  )
   .option('--from <time>', 'a time, or a span such as 24h or 7d: all from then on must be there')
   .option('--to <time>', 'all until then must be there')
   .option('--records', 'read every record, not only the bytes of the files', false)

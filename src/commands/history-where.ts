@@ -34,7 +34,11 @@ export interface FoundHistory {
   readonly found: Config | undefined
 }
 
-const storeOf = async ({ folder, s3 }: HistorySetting, data: string): Promise<HistoryStore> => {
+const storeOf = async (
+  { folder, s3 }: HistorySetting,
+  data: string,
+  scratch = join(data, 'history-scratch'),
+): Promise<HistoryStore> => {
   if (folder !== undefined) return folderStore(folder)
   if (s3 === undefined)
     throw new KeytrailError('history.missing', 'history names neither a folder nor a bucket')
@@ -44,16 +48,14 @@ const storeOf = async ({ folder, s3 }: HistorySetting, data: string): Promise<Hi
     ...(await awsClient({ region, role, endpoint })),
     forcePathStyle: endpoint !== undefined,
   })
-  return bucketStore(
-    client,
-    bucket,
-    prefix === '' ? '' : `${prefix.replace(/\/$/, '')}/`,
-    join(data, 'history-scratch'),
-  )
+  return bucketStore(client, bucket, prefix === '' ? '' : `${prefix.replace(/\/$/, '')}/`, scratch)
 }
 
-/** @throws KeytrailError `history.missing` */
-export const findHistory = async ({ history, config }: WhichHistory): Promise<FoundHistory> => {
+/** @param scratch for copies of objects, where those of earlier commands must not do @throws KeytrailError `history.missing` */
+export const findHistory = async (
+  { history, config }: WhichHistory,
+  scratch?: string,
+): Promise<FoundHistory> => {
   if (history !== undefined) {
     if (!existsSync(history)) throw new KeytrailError('history.missing', `there is no folder ${history}`)
     return {
@@ -67,7 +69,12 @@ export const findHistory = async ({ history, config }: WhichHistory): Promise<Fo
   const found = path === undefined ? undefined : loadConfig(path)
   if (found?.history === undefined)
     throw new KeytrailError('history.missing', `${path ?? DEFAULT_CONFIG} names no history`)
-  return { store: await storeOf(found.history, found.data), setting: found.history, data: found.data, found }
+  return {
+    store: await storeOf(found.history, found.data, scratch),
+    setting: found.history,
+    data: found.data,
+    found,
+  }
 }
 
 const keyPath = ({ key }: HistorySetting, data: string) => key ?? join(data, 'history.key')

@@ -98,8 +98,9 @@ const work = async ({ data, history }: WorkerTask, tell: (news: WorkerNews) => v
       await tellHourly()
       continue
     }
-    if (drain.aborted) break
+    if (drain.aborted) told = 0 // the last one, whatever was told this hour
     await tellHourly()
+    if (drain.aborted) break
     const hour = Math.floor(Date.now() / HOUR_MS)
     if (kept !== hour) {
       kept = hour

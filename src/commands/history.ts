@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { commitStep, type HistoryState, openState, writeCheckpoint } from '../history/manifest.ts'
 import { fileSigner, rotationText, signNote } from '../history/note.ts'
 import { expire } from '../history/seal.ts'
+import { fileSha256 } from '../history/store.ts'
 import { KeytrailError } from '../model/error.ts'
 import { type KindName, kindNames } from '../model/history.ts'
 import {
@@ -99,7 +100,8 @@ export const release = async (name: string, options: WhoAndWhy): Promise<number>
 
 export const expireNow = async (options: WhoAndWhy & { readonly before: string }): Promise<number> => {
   const before = dayOf(options.before)
-  const count = ({ files }: HistoryState) => [...files.values()].filter(({ day }) => day < before).length
+  const count = ({ files }: HistoryState) =>
+    [...files.values()].filter(({ kind, day }) => kind !== 'control' && day < before).length
   let was = 0
   const after = await change(options, (writer, state, by) => {
     was = count(state)
@@ -152,8 +154,11 @@ export const exportRecords = async (options: ExportOptions): Promise<number> => 
         (to ?? Number.POSITIVE_INFINITY) < Date.parse(file.time[0])
       )
         continue
+      const local = await store.local(file.path)
+      if (fileSha256(local) !== file.sha256)
+        throw new KeytrailError('history.damaged', `${file.path} is not what was sealed`)
       let lines: string[] = []
-      await readRecords(duck, await store.local(file.path), file, ({ raw, ...record }) => {
+      await readRecords(duck, local, file, ({ raw, ...record }) => {
         const base64 =
           raw === undefined ? '' : Buffer.from(raw.buffer, raw.byteOffset, raw.length).toString('base64')
         lines.push(`${JSON.stringify({ ...record, raw: base64 })}\n`)

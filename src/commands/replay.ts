@@ -325,7 +325,7 @@ export const replay = async (options: ReplayOptions, signal: AbortSignal): Promi
       ...(sink && { sink: await sink.deliver(signal) }),
     }
     process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : renderReplay(report))
-    if ((report.differing?.length ?? 0) > 0) return 1
+    if ((report.differing?.length ?? 0) > 0 && report.expired === 0) return 1
     const { from: begins = '', to: ends = '' } = report.history
     const isOutside = !(Date.parse(begins) <= Date.parse(to) && Date.parse(ends) >= Date.parse(from))
     return report.expired > 0 || (report.sink?.refused ?? 0) > 0 || isOutside ? 3 : 0

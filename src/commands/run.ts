@@ -9,7 +9,7 @@ import { KeytrailError } from '../model/error.ts'
 import type { Heartbeat } from '../pipeline/judging.ts'
 import { liveJudge } from '../pipeline/live-judge.ts'
 import { type Loop, runLoop } from '../pipeline/loop.ts'
-import type { Journal, Source } from '../pipeline/ports.ts'
+import type { Commit, Journal, Source } from '../pipeline/ports.ts'
 import { serveHealth } from '../serve/health.ts'
 import { type Log, openLog } from '../telemetry/log.ts'
 import { digestWatches, type Verified } from './digests.ts'
@@ -124,6 +124,7 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
   await journal.commit(judge.record(Date.now(), [starting, ...controlsOf(begun)]))
 
   const news = bell()
+  const sealing = new AbortController()
   const stopping = new AbortController()
   const ended = new AbortController()
   const broken = new AbortController()
@@ -142,19 +143,21 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
     others: history === undefined ? [] : [HISTORY],
   })
   const started = Promise.withResolvers<Loop>()
+  let checkpoint: (() => Commit) | undefined
   const sealed =
     history &&
     writeHistory(
       {
         task: { data: config.data, history },
         journal,
-        closing: stopping.signal,
+        closing: sealing.signal,
         onNotice: (text) => log.warn(text),
         async onCheckpoint(news) {
           const loop = await started.promise
           const at = Date.now()
           const commit = () => ({ ...judge.record(at, []), alerts: [checkpointAlert(news, at)] })
-          if (!stopping.signal.aborted) await loop.act(commit)
+          if (sealing.signal.aborted) checkpoint = commit
+          else await loop.act(commit)
         },
       },
       ended.signal,
@@ -240,6 +243,11 @@ const serve = async (service: Service, signal: AbortSignal): Promise<number> => 
     if (digests === false)
       for await (const found of watches.due(Date.now())) await journal.commit(verified(found))
     await journal.commit(judge.record(Date.now(), [act('stop', { events })]))
+    sealing.abort()
+    if (!stop.aborted) {
+      await sealed // it came to its end by itself: the sinks get the checkpoint, too
+      if (checkpoint !== undefined) await journal.commit(checkpoint())
+    }
     stopping.abort()
     news.ring()
     await Promise.all([sinks.done(), sealed])

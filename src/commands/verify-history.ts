@@ -1,8 +1,8 @@
 /** `keytrail verify`: whether a history is what was sealed, and whether all of a window is there. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { type Checking, checkHistory, type Located } from '../history/check.ts'
 import type { HistoryFile } from '../history/manifest.ts'
-import { parseVerifierKey, type VerifierKey } from '../history/note.ts'
+import { checkpointsIn, parseVerifierKey, type VerifierKey } from '../history/note.ts'
 import { leafOf } from '../history/seal.ts'
 import { HASH_BYTES } from '../history/tree.ts'
 import { KeytrailError } from '../model/error.ts'
@@ -28,6 +28,13 @@ const given = (text: string): VerifierKey => {
   return key
 }
 
+/** A file that holds no checkpoint is told to be none. */
+const retainedIn = (path: string): string[] => {
+  const text = readFileSync(path, 'utf8')
+  const found = checkpointsIn(text)
+  return found.length > 0 ? found : [text]
+}
+
 /** Which numbers of a file the hashes stand for, in order. */
 function* leavesOf({ leaves }: HistoryFile): Generator<number> {
   for (const [from, to] of leaves) for (let leaf = from; leaf <= to; leaf++) yield leaf
@@ -45,9 +52,10 @@ const recordChecker = (store: Awaited<ReturnType<typeof findHistory>>['store'], 
       const missing = new Map([...leavesOf(file)].map((leaf, at) => [leaf, at]))
       let first = Number.POSITIVE_INFINITY
       let unreadable: string | undefined
+      const local = await store.local(file.path)
       await readRecords(
         duck,
-        await store.local(file.path),
+        local,
         file,
         (record) => {
           const at = missing.get(record.leaf)
@@ -60,6 +68,7 @@ const recordChecker = (store: Awaited<ReturnType<typeof findHistory>>['store'], 
           unreadable ??= why
         },
       )
+      if (local.startsWith(scratch)) rmSync(local) // a copy out of a bucket, which is larger than this disk
       for (const leaf of missing.keys()) first = Math.min(first, leaf)
       if (first === Number.POSITIVE_INFINITY)
         return { detail: 'all its records are what was sealed, its bytes are not' }
@@ -80,22 +89,22 @@ export const verifyHistory = async (options: VerifyHistoryOptions): Promise<numb
   const now = Date.now()
   const time = (text: string | undefined) =>
     text === undefined ? undefined : new Date(momentOf(text, now)).toISOString()
-  const { store, setting, data } = await findHistory(options)
-  const keys = options.key.map(given)
-  if (keys.length === 0) {
-    if (setting === undefined || data === undefined)
-      throw new KeytrailError(
-        'history.key',
-        'name the verifier key with --key: `keytrail history key` prints it',
-      )
-    keys.push(given(verifierKeyOf(setting, data)))
-  }
   const shown = progress(process.stderr, options.quiet)
   const report = await withScratch(async (scratch) => {
+    const { store, setting, data } = await findHistory(options, scratch)
+    const keys = options.key.map(given)
+    if (keys.length === 0) {
+      if (setting === undefined || data === undefined)
+        throw new KeytrailError(
+          'history.key',
+          'name the verifier key with --key: `keytrail history key` prints it',
+        )
+      keys.push(given(verifierKeyOf(setting, data)))
+    }
     const checker = recordChecker(store, scratch)
     const checking: Checking = {
       keys,
-      retained: options.checkpoint.map((path) => readFileSync(path, 'utf8')),
+      retained: options.checkpoint.flatMap(retainedIn),
       from: time(options.from),
       to: time(options.to),
       records: checker.locate,

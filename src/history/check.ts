@@ -15,7 +15,7 @@ import {
   stateAfter,
 } from './manifest.ts'
 import { openNote, parseCheckpoint, parseRotation, parseVerifierKey, type VerifierKey } from './note.ts'
-import { fileSha256, type HistoryStore } from './store.ts'
+import type { HistoryStore } from './store.ts'
 import { emptyEdge, grow, HASH_BYTES, partialTiles, rootOf, TILE_WIDTH, tilePath } from './tree.ts'
 
 export interface Checking {
@@ -426,7 +426,7 @@ export const checkHistory = async (store: HistoryStore, checking: Checking): Pro
     const { path, sha256, leaves } = file
     files++
     bytes += file.bytes
-    const found = fileSha256(await store.local(path))
+    const found = await store.sha256(path)
     const suspect = inTree.some(({ leaf = 0, to = leaf }) => leaves.some(([a, b]) => a <= to && leaf <= b))
     const isWhole = found === sha256
     let located: Located = { detail: '' }

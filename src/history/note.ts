@@ -137,6 +137,23 @@ export const parseCheckpoint = (text: string): Checkpoint | undefined => {
   return checkpointText(checkpoint) === text ? checkpoint : undefined
 }
 
+const CHECKPOINT =
+  /[^\s+]+\n\d+\n[A-Za-z0-9+/]{43}=\nmanifest \d+ [0-9a-f]{64}\n\n(?:\u2014 \S+ [A-Za-z0-9+/]+={0,2}\n?)+/g
+const ESCAPED: Readonly<Record<string, string>> = { n: '\n', r: '\r', '/': '/' }
+
+/**
+ * The notes of checkpoints in a text: one as it is, or the alerts that carry them, as a SIEM exports them, whose line ends
+ * are escaped once or more often. Who wrote what is around a note does not matter: it is signed.
+ */
+export const checkpointsIn = (text: string): string[] => {
+  const plain = text
+    .replace(/\\+(?:u([0-9a-fA-F]{4})|([nr/]))/g, (_all, code?: string, short = '') =>
+      code === undefined ? (ESCAPED[short] ?? '') : String.fromCharCode(Number.parseInt(code, 16)),
+    )
+    .replaceAll('\r\n', '\n')
+  return [...new Set(plain.match(CHECKPOINT)?.map((note) => `${note.trimEnd()}\n`))]
+}
+
 /** What both keys sign when one takes the place of the other, from the next checkpoint on. */
 export const rotationText = (from: string, to: string, size: number): string =>
   `keytrail.history.rotation.v1\n${from}\n${to}\n${size}\n`

@@ -292,7 +292,10 @@ export const compact = async (
   })
 }
 
-/** Takes days out whose time is over, but for those that are on hold. @param before the first day that stays */
+/**
+ * Takes days out whose time is over, but for those that are on hold, and for acts: what was in force on the days that stay
+ * may have been so for long. @param before the first day that stays
+ */
 export const expire = async (
   writer: Writer,
   state: HistoryState,
@@ -301,7 +304,8 @@ export const expire = async (
 ): Promise<HistoryState> => {
   const holds = [...state.holds.values()]
   const over = [...state.files.values()].filter(
-    ({ day }) => day < before && !holds.some(({ from, to }) => from <= day && day <= to),
+    ({ kind, day }) =>
+      kind !== 'control' && day < before && !holds.some(({ from, to }) => from <= day && day <= to),
   )
   if (over.length === 0) return state
   const next = await commitStep(writer, state, {

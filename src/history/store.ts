@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   linkSync,
   mkdirSync,
@@ -33,6 +34,8 @@ export interface HistoryStore {
   list(folder: string): Promise<string[]>
   /** A file on this machine with the content of an object that never changes. */
   local(path: string): Promise<string>
+  /** SHA-256 of an object as it is now, nothing when it is not there. */
+  sha256(path: string): Promise<string | undefined>
   /** A folder on this machine for files that `take` gets. */
   readonly scratch: string
 }
@@ -155,6 +158,7 @@ export const folderStore = (folder: string): HistoryStore => {
     },
     list: async (below) => filesBelow(join(folder, below), below),
     local: async (path) => join(folder, path),
+    sha256: async (path) => fileSha256(join(folder, path)),
   }
 }
 
@@ -169,17 +173,20 @@ export const bucketStore = (
   const at = (path: string) => ({ Bucket: bucket, Key: `${prefix}${path}` })
   const isNamed = (cause: unknown, ...names: readonly string[]) =>
     cause instanceof Error && names.includes(cause.name)
+  const bodyOf = async (path: string) => {
+    try {
+      return (await client.send(new (await sdk).GetObjectCommand(at(path)))).Body
+    } catch (cause) {
+      if (isNamed(cause, 'NoSuchKey')) return undefined
+      throw cause
+    }
+  }
   const store: HistoryStore = {
     address: `s3://${bucket}/${prefix}`,
     scratch,
     async get(path) {
-      try {
-        const { Body } = await client.send(new (await sdk).GetObjectCommand(at(path)))
-        return Body && Buffer.from(await Body.transformToByteArray())
-      } catch (cause) {
-        if (isNamed(cause, 'NoSuchKey')) return undefined
-        throw cause
-      }
+      const body = await bodyOf(path)
+      return body && Buffer.from(await body.transformToByteArray())
     },
     async put(...objects) {
       const { PutObjectCommand } = await sdk
@@ -215,13 +222,20 @@ export const bucketStore = (
     },
     async local(path) {
       const target = join(scratch, 'read', path.replaceAll('/', '_'))
-      if (filesBelow(dirname(target), '').includes(path.replaceAll('/', '_'))) return target
+      if (existsSync(target)) return target
       const bytes = await store.get(path)
       if (bytes === undefined) return target // whoever opens it says that it is missing
       mkdirSync(dirname(target), { recursive: true })
       writeFileSync(`${target}.part`, bytes)
       renameSync(`${target}.part`, target)
       return target
+    },
+    async sha256(path) {
+      const body = await bodyOf(path)
+      if (body === undefined) return undefined
+      const digest = createHash('sha256')
+      for await (const chunk of body.transformToWebStream()) digest.update(chunk)
+      return digest.digest('hex')
     },
   }
   return store

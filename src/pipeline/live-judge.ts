@@ -119,8 +119,8 @@ interface Found extends Entry {
 
 /** Milliseconds since 1970: no record is later. */
 const newestOf = (kept: readonly Kept[]): number => {
-  const newest = kept.reduce((max, { order }) => (order > max ? order : max), '')
-  return Date.parse(`${newest.slice(0, 19)}Z`) + 1000
+  const newest = kept.reduce((max, { order }) => Math.max(max, Date.parse(`${order.slice(0, 19)}Z`)), 0)
+  return newest + 1000
 }
 
 export const liveJudge = (

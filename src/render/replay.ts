@@ -46,7 +46,7 @@ export const renderReplay = (report: ReplayReport, limit = 100): string => {
     lines.push(
       differing.length === 0
         ? `  as sent    ${count(report.alerts)} alert revisions, byte for byte`
-        : `  DIFFERS    alerts of ${count(differing.length)} commits are not those that were sent, the first is commit ${differing[0]}`,
+        : `  DIFFERS    alerts of ${count(differing.length)} commits are not those that were sent, the first is commit ${differing[0]}${report.expired > 0 ? '; what is not kept any more may be why' : ''}`,
     )
   if (tried !== undefined) {
     const days = Object.entries(tried.by_day).map(([day, alerts]) => `${day} ${alerts}`)

@@ -11,6 +11,7 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { checkpointAlert } from '../../src/commands/history-sink.ts'
 import { type Checking, checkHistory } from '../../src/history/check.ts'
 import { commitStep, openState, writeCheckpoint } from '../../src/history/manifest.ts'
 import { fileSigner, parseVerifierKey, rotationText, signNote } from '../../src/history/note.ts'
@@ -151,6 +152,17 @@ const alterations: Readonly<
   },
   duplicate: (bytes) => Buffer.concat([bytes, bytes]),
   exchange: (_bytes, _next, other) => other,
+  /** Two pieces of 32 bytes, which in a tile are two hashes, change places. */
+  reorder(bytes, next) {
+    const pieces = Array.from({ length: Math.ceil(bytes.length / 32) }, (_, at) =>
+      bytes.subarray(at * 32, (at + 1) * 32),
+    )
+    const [a, b] = [next(), next()].map((share) => Math.floor(share * pieces.length)) as [number, number]
+    const [one, other] = [pieces[a], pieces[b]]
+    if (one === undefined || other === undefined || a === b || one.equals(other))
+      return alterations['flip']?.(bytes, next, bytes)
+    return Buffer.concat(pieces.with(a, other).with(b, one))
+  },
 }
 
 test(`${DOSE} mutations of manifests, tiles, checkpoint and data: all refused, all verifiers name the same place`, {
@@ -295,13 +307,22 @@ test('a history that was forked, or set back, does not fit a checkpoint that was
     verdict: 'failed',
     findings: [{ kind: 'fork' }],
   })
-  const path = join(own.folder, 'kept')
+  // What an auditor holds is the alert, as the SIEM exports it.
+  const news = { kind: 'checkpoint' as const, note: kept, state: own.state }
+  const alert = JSON.stringify(checkpointAlert(news, 0))
+  const [path, exported] = [join(own.folder, 'kept'), join(own.folder, 'kept.json')]
   writeFileSync(path, kept)
-  for (const program of [node, python])
-    for (const folder of [other, short])
-      expect(offline(program, [folder], ['--checkpoint', path]).map(firstOf)).toMatchObject([
-        { verdict: 'failed', object: 'retained checkpoint 1' },
+  writeFileSync(exported, JSON.stringify({ result: { _raw: alert } }).replaceAll('+', '\\u002B'))
+  for (const one of [path, exported])
+    for (const program of [node, python]) {
+      expect(offline(program, [own.store.address], ['--checkpoint', one])).toMatchObject([
+        { verdict: 'verified' },
       ])
+      for (const folder of [other, short])
+        expect(offline(program, [folder], ['--checkpoint', one]).map(firstOf)).toMatchObject([
+          { verdict: 'failed', object: 'retained checkpoint 1' },
+        ])
+    }
 })
 
 test('a key that is not known, was replaced, or took over', async () => {
@@ -483,6 +504,14 @@ test('verify names the record, in a changed file and behind a changed tile', asy
      FROM read_parquet('${join(store.address, path)}')) TO '${join(forged, path)}' (FORMAT parquet)`,
   )
   expect(verify(forged)).toMatchObject([{ kind: 'changed', object: path, leaf: bad, to: bad }])
+  const printed = spawnSync(
+    process.execPath,
+    [join(root, 'src/main.ts'), 'history', 'export', '--history', forged],
+    { encoding: 'utf8', maxBuffer: 1e8 },
+  )
+  expect(printed.stderr).toContain(`${path} is not what was sealed`)
+  expect(printed.stdout).not.toContain(`"leaf":${bad},`)
+  expect(printed.status).toBe(1)
   const without = copy('without')
   await duck.connection.run(
     `COPY (SELECT * FROM read_parquet('${join(store.address, path)}') WHERE leaf <> ${bad}) TO '${join(without, path)}' (FORMAT parquet)`,

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { openNote, parseVerifierKey } from '../../src/history/note.ts'
+import { checkpointAlert } from '../../src/commands/history-sink.ts'
+import { checkpointsIn, openNote, parseVerifierKey } from '../../src/history/note.ts'
 import {
   emptyEdge,
   grow,
@@ -10,6 +11,7 @@ import {
   rootOf,
   tilePath,
 } from '../../src/history/tree.ts'
+import { renderings } from '../../src/render/renderings.ts'
 import { random } from '../support/kills.ts'
 
 /** Of the reference implementation of RFC 6962 (certificate-transparency, merkletree tests). */
@@ -96,4 +98,35 @@ test('reads the note of the format’s own documentation', () => {
   const note = `${text}\n\u2014 PeterNeumann ${signature}\n`
   expect(openNote(note, [key])).toEqual({ text, signers: ['c74f20a3'], forged: false })
   expect(openNote(note.replace('answer', 'Answer'), [key])?.forged).toBe(true)
+})
+
+test('a checkpoint is found in the alert that carries it, however a SIEM writes it', () => {
+  const root = Buffer.alloc(32, 251).toString('base64') // with + and /
+  const note = `example.com/history\n783\n${root}\nmanifest 12 ${'5a'.repeat(32)}\n\n\u2014 example.com/history ${root}\n\u2014 example.com/history 8fvU\n`
+  const tree = { size: 783, root: 'fb'.repeat(32) }
+  const alert = checkpointAlert(
+    { kind: 'checkpoint', note, state: { number: 12, sha256: '5a'.repeat(32), tree } },
+    0,
+  )
+  const json = JSON.stringify(alert)
+  const texts: Record<string, string> = {
+    'as it is': note,
+    'as it is, with the ends of lines of Windows': note.replaceAll('\n', '\r\n'),
+    'without its last end of line': note.trimEnd(),
+    ...Object.fromEntries(Object.entries(renderings).map(([name, { alert: of }]) => [name, of(alert)])),
+    indented: JSON.stringify(alert, null, 2),
+    'Splunk: an event of HEC, and exported': JSON.stringify({
+      result: { _raw: JSON.stringify({ event: alert }) },
+    }),
+    'Splunk: CSV': `"_raw"\n"${json.replaceAll('"', '""')}"\n`,
+    'Sentinel: CSV': `Explanation,Severity\n"${alert.explanation}",info\n`,
+    'JSON as .NET writes it': json.replaceAll('+', '\\u002B').replaceAll('\u2014', '\\u2014'),
+    'JSON that escapes slashes': json.replaceAll('/', '\\/'),
+  }
+  for (const [name, text] of Object.entries(texts)) expect(checkpointsIn(text), name).toEqual([note])
+  expect(checkpointsIn(`${json}\n${json.replaceAll('783', '784')}\n`)).toEqual([
+    note,
+    note.replace('783', '784'),
+  ])
+  expect(checkpointsIn(json.replace('manifest 12', 'manifest'))).toEqual([])
 })

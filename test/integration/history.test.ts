@@ -1,6 +1,6 @@
 /** History beside a real `run`: interrupted at every step of sealing, and in a bucket on moto. */
 import { execFile, fork, spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CreateBucketCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
@@ -12,6 +12,7 @@ import { type Duck, openDuck } from '../../src/history/parquet.ts'
 import { folderStore } from '../../src/history/store.ts'
 import { Store, unpacked } from '../../src/journal/store.ts'
 import { config } from '../../src/model/config.ts'
+import type { ReplayReport } from '../../src/model/replay.ts'
 import { type Moto, motoMissing, startMoto } from '../standins/moto.ts'
 import { root } from '../support/scan.ts'
 import { awsEnv } from '../support/trail-bucket.ts'
@@ -189,6 +190,24 @@ describe.skipIf(motoMissing !== undefined)('in a bucket on moto', () => {
     expect(lines.map((line) => `feed ${idOf(line)}`).sort()).toEqual(
       journaled(data).filter((one) => one.startsWith('feed')),
     )
+    const sent = new Store(data, 'reader')
+    const alerts = sent.alerts(0, 1e6).map(({ alert }) => alert)
+    sent.close()
+    const [seen, now] = ['seen.ndjson', 'now.ndjson'].map((name) => join(folder, name)) as [string, string]
+    const replay = (...more: string[]) =>
+      keytrail(['replay', '--config', path, '--from', '2026-03-01', '--quiet', '--json', ...more])
+    const asSeen = await replay('--as-seen', '--alerts', seen)
+    expect(asSeen.stdout).toMatch(/"differing": \[\]/)
+    expect(readFileSync(seen, 'utf8')).toBe(
+      alerts
+        .filter(({ detector }) => detector.id !== 'history-checkpoint')
+        .map((alert) => `${JSON.stringify(alert)}\n`)
+        .join(''),
+    )
+    const corrected = JSON.parse((await replay('--alerts', now)).stdout) as ReplayReport
+    expect(corrected).toMatchObject({ events: 1500, expired: 0, difference: { changes: [] } })
+    expect(corrected.difference?.same).toBeGreaterThan(0)
+
     const because = ['--reason', 'test', '--config', path]
     const days = ['--from', '2026-03-02', '--to', '2026-03-02']
     expect(await keytrail(['history', 'hold', 'case-7', ...days, ...because])).toMatchObject({ status: 0 })
@@ -201,7 +220,6 @@ describe.skipIf(motoMissing !== undefined)('in a bucket on moto', () => {
       new ListObjectsV2Command({ Bucket: 'example-history', Prefix: 'keytrail/data/feed/2026-03-02/' }),
     )
     const [{ Key = '' } = {}] = Contents
-    rmSync(join(data, 'history-scratch'), { recursive: true })
     await client.send(new PutObjectCommand({ Bucket: 'example-history', Key, Body: 'something else' }))
     const changed = await keytrail(['verify', '--config', path, '--quiet'])
     expect(changed.status).toBe(1)

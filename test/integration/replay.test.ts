@@ -7,14 +7,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
 import { afterAll, expect, test } from 'vitest'
 import { historyWriter } from '../../src/commands/history-where.ts'
+import { pastOf } from '../../src/commands/history-worker.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { openState } from '../../src/history/manifest.ts'
 import { openDuck } from '../../src/history/parquet.ts'
 import { openPast } from '../../src/history/past.ts'
-import { compact } from '../../src/history/seal.ts'
+import { compact, expire } from '../../src/history/seal.ts'
 import { folderStore } from '../../src/history/store.ts'
 import type { ReplayReport } from '../../src/model/replay.ts'
 import { called as calledAt, delivery } from '../support/cloudtrail.ts'
+import { sealAll, writerOn } from '../support/history.ts'
 import { random } from '../support/kills.ts'
 import { root } from '../support/scan.ts'
 import { service } from '../support/service.ts'
@@ -243,6 +245,14 @@ test('a late event changes only the corrected replay, which says so; sent to a s
   )
   expect((await one.run()).code).toBe(0)
   expect(asSeen()).toBe(first)
+  // It came to its end by itself, and the sink has the checkpoint of all that it sealed: proof against a rewriting.
+  const checkpoints = one.lines('alerts').filter(({ title }) => title === 'Checkpoint of the history')
+  expect(checkpoints).toHaveLength(2)
+  const { tree } = await openState(folderStore(one.history))
+  expect(checkpoints.at(-1)).toMatchObject({ observed: tree.size, labels: { root: tree.root } })
+  const kept = ['--checkpoint', join(one.folder, 'alerts.ndjson')]
+  const verified = keytrail(['verify', '--config', one.config, ...kept, '--quiet'])
+  expect(verified.stdout + verified.stderr).toContain('What is here is as it was sealed.')
   const alerts = one.lines('alerts').length
   const { report } = replayed(['--config', one.config])
   expect(report.difference?.changes).toMatchObject([
@@ -285,5 +295,51 @@ test('a late event changes only the corrected replay, which says so; sent to a s
     'added detector',
     'withdrawn detector',
   ])
+  one.remove()
+})
+
+test('acts outlive retention: the days that are kept are judged with the detectors of then, and what is gone is told', {
+  timeout: 30_000,
+}, async () => {
+  const [logs, rules] = ['retained/logs', 'retained/rules'].map((one) => join(folder, one)) as [
+    string,
+    string,
+  ]
+  for (const one of [logs, rules]) mkdirSync(one, { recursive: true })
+  writeFileSync(join(rules, 'burst.yml'), BURST)
+  const day = (at: number) =>
+    Array.from({ length: 25 }, (_, n) => called('alice', START + at * DAY + n * 10_000))
+  writeFileSync(join(logs, '1.json'), delivery([...day(0), ...day(10)]))
+  const one = service([logs], { detectors: { folders: [rules] } })
+  expect((await one.run()).code).toBe(0)
+  const store = one.store()
+  const past = pastOf(store)
+  const sent = store.alerts(0, 1000).map(({ alert }) => alert)
+  const address = join(folder, 'retained/history')
+  const writer = writerOn(folderStore(address), join(folder, 'retained/key.pem'))
+  const duck = await openDuck(join(folder, 'retained/duckdb'))
+  // As if it had run when the first events happened.
+  const state = await sealAll(writer, duck, {
+    ...past,
+    rows: (stream, ...more) =>
+      past.rows(stream, ...more).map((row) => (stream === 'control' ? { ...row, kept: START } : row)),
+  })
+  store.close()
+  duck.close()
+  await expire(writer, state, '2026-03-10', { who: 'someone', reason: 'retention schedule' })
+
+  const path = join(folder, 'retained/seen.ndjson')
+  const { status, report } = replayed(['--as-seen', '--history', address, '--alerts', path])
+  expect(status).toBe(3)
+  expect(report).toMatchObject({ events: 25, from: '2026-03-12T09:00:00.000Z' })
+  expect(report.expired).toBeGreaterThanOrEqual(25)
+  const bursts = sent.filter(
+    ({ detector, time }) => detector.id === 'twenty-decrypts' && time.last_event > '2026-03-12',
+  )
+  expect(bursts.length).toBeGreaterThan(0)
+  for (const alert of bursts) expect(readFileSync(path, 'utf8')).toContain(`${JSON.stringify(alert)}\n`)
+  const text = keytrail(['replay', '--as-seen', '--history', address, '--quiet']).stdout
+  expect(text).toContain(`INCOMPLETE ${report.expired} records are not kept any more`)
+  expect(text).not.toMatch(/DIFFERS.*commit \d+$/m) // never without saying what may be why
   one.remove()
 })
