@@ -5,6 +5,7 @@
  * A value is a small JSON object under a key, with the time until which it is needed. What begins with `open|`
  * is handed back to the engine when that time has come; everything else may then be forgotten.
  */
+import { Recent } from '../model/recent.ts'
 import { type Entry, Series } from './series.ts'
 
 export interface State {
@@ -33,17 +34,16 @@ const MAX_SERIES = 50_000
 export class MemoryState implements State {
   readonly #values = new Map<string, object>()
   readonly #timed = new Map<string, { readonly value: object; readonly due: number }>()
-  /** Groups used lately, and those used before: when there are too many, the latter are forgotten. */
-  #series = new Map<string, Series>()
-  #before = new Map<string, Series>()
-  readonly #maxSeries: number
+  readonly #series: Recent<string, Series>
   #now = Number.NEGATIVE_INFINITY
   #nextDue = Number.POSITIVE_INFINITY
   /** Groups that were forgotten within their window: what they count begins anew. */
   forgotten = 0
 
   constructor(maxSeries = MAX_SERIES) {
-    this.#maxSeries = maxSeries
+    this.#series = new Recent(maxSeries, (series) => {
+      if (!series.isOver(this.#now)) this.forgotten++
+    })
   }
 
   get(key: string): object | undefined {
@@ -64,13 +64,7 @@ export class MemoryState implements State {
   series(name: string, timespanMs: number): Series {
     const known = this.#series.get(name)
     if (known !== undefined) return known
-    const series = this.#before.get(name) ?? new Series(timespanMs)
-    this.#before.delete(name)
-    if (this.#series.size >= this.#maxSeries / 2) {
-      for (const one of this.#before.values()) if (!one.isOver(this.#now)) this.forgotten++
-      this.#before = this.#series
-      this.#series = new Map()
-    }
+    const series = new Series(timespanMs)
     this.#series.set(name, series)
     return series
   }
@@ -95,7 +89,6 @@ export class MemoryState implements State {
 
   /** Forgets groups that have been silent for longer than their window. */
   sweep(now: number): void {
-    for (const all of [this.#series, this.#before])
-      for (const [name, series] of all) if (series.isOver(now)) all.delete(name)
+    for (const [name, series] of this.#series) if (series.isOver(now)) this.#series.delete(name)
   }
 }

@@ -5,11 +5,10 @@ import { Recent } from './recent.ts'
  * state are long; made once, they are also hashed once, and every look-up with them is several times faster.
  */
 export const memo = <K, V>(make: (of: K) => V, limit: number): ((of: K) => V) => {
-  const made = new Recent<K, V>()
+  const made = new Recent<K, V>(limit)
   return (of) => {
     let value = made.get(of)
     if (value === undefined) {
-      if (made.used >= limit / 2) made.turn()
       value = make(of)
       made.set(of, value)
     }

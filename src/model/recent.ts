@@ -5,16 +5,27 @@
 export class Recent<K, V> {
   #young = new Map<K, V>()
   #old = new Map<K, V>()
+  readonly #limit: number
+  readonly #onForgotten: ((value: V) => void) | undefined
+
+  /** @param limit so many at most: it turns by itself when there are more; without it, only when told */
+  constructor(limit = Number.POSITIVE_INFINITY, onForgotten?: (value: V) => void) {
+    this.#limit = limit
+    this.#onForgotten = onForgotten
+  }
 
   get(key: K): V | undefined {
     const young = this.#young.get(key)
     if (young !== undefined) return young
     const old = this.#old.get(key)
-    if (old !== undefined) this.#young.set(key, old)
+    if (old === undefined) return undefined
+    this.#old.delete(key)
+    this.set(key, old)
     return old
   }
 
   set(key: K, value: V): void {
+    if (this.#young.size >= this.#limit / 2 && !this.#young.has(key)) this.turn()
     this.#young.set(key, value)
   }
 
@@ -29,6 +40,8 @@ export class Recent<K, V> {
   }
 
   turn(): void {
+    if (this.#onForgotten !== undefined)
+      for (const [key, value] of this.#old) if (!this.#young.has(key)) this.#onForgotten(value)
     this.#old = this.#young
     this.#young = new Map()
   }
