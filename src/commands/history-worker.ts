@@ -34,11 +34,7 @@ export const pastOf = (store: Store): Past => ({
   id: store.identity(),
   last: () => store.next - 1,
   blocks: (after, bytes) =>
-    store.blocks(after, bytes).map(({ seq, at, packed: { buffer, byteOffset, length } }) => ({
-      seq,
-      at,
-      items: partsOf(Buffer.from(buffer, byteOffset, length)),
-    })),
+    store.blocks(after, bytes).map(({ seq, at, packed }) => ({ seq, at, items: partsOf(packed) })),
   rows: (stream, after, limit) => store.after(stream, after, limit),
 })
 

@@ -7,6 +7,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { KeytrailError } from '../model/error.ts'
+import type { ItemBytes } from '../pipeline/ports.ts'
 import { kinds } from './kinds.ts'
 import {
   commitStep,
@@ -19,7 +20,7 @@ import {
 } from './manifest.ts'
 import { type Duck, type HistoryRecord, mergeFiles, type SealedRecord, writeFile } from './parquet.ts'
 import { fileSha256 } from './store.ts'
-import { grow, HASH_BYTES, LEAF, loadEdge, partialTiles, rootOf } from './tree.ts'
+import { grow, HASH_BYTES, leafHash, loadEdge, partialTiles, rootOf } from './tree.ts'
 
 /** What history reads of a journal. */
 export interface Past {
@@ -37,7 +38,7 @@ export interface Past {
 export interface PastBlock {
   readonly seq: number
   readonly at: number
-  readonly items: readonly { readonly raw: Buffer; readonly event: Buffer }[]
+  readonly items: readonly ItemBytes[]
 }
 
 export interface PastRow {
@@ -54,10 +55,10 @@ const SEGMENT_ROWS = 50_000
 
 const NO_RAW = new Uint8Array(0)
 
-/** The byte that makes it a leaf, and the 85 of the entry. */
-const leaf = Buffer.alloc(86, LEAF)
+/** The entry of the record that is hashed now, 85 bytes behind one of room. */
+const leaf = Buffer.alloc(86)
 
-/** Hash of a record in the tree: see docs/history.md. @returns 32 bytes as latin1, half the work of a Buffer */
+/** Hash of a record in the tree, as `leafHash` gives it: see docs/history.md. */
 export const leafOf = ({ kind, seq, item, kept, raw, body }: Omit<SealedRecord, 'leaf'>): string => {
   leaf.writeUInt8(kinds[kind].code, 1)
   leaf.writeBigUInt64BE(BigInt(seq), 2)
@@ -65,7 +66,7 @@ export const leafOf = ({ kind, seq, item, kept, raw, body }: Omit<SealedRecord, 
   leaf.writeBigUInt64BE(BigInt(kept), 14)
   leaf.write(hash('sha256', raw ?? NO_RAW, 'binary'), 22, 'latin1')
   leaf.write(hash('sha256', body, 'binary'), 54, 'latin1')
-  return hash('sha256', leaf, 'binary')
+  return leafHash(leaf)
 }
 
 /** A record that has no number yet. */

@@ -10,8 +10,15 @@ export const TILE_WIDTH = 256
 const sha = (bytes: Uint8Array): Buffer => hash('sha256', bytes, 'buffer')
 
 /** What stands before an entry when it is hashed. */
-export const LEAF = 0
-export const leafHash = (entry: Uint8Array): Buffer => sha(Buffer.concat([Buffer.of(LEAF), entry]))
+const LEAF = 0
+/**
+ * Hash of a leaf (RFC 6962, section 2.1).
+ * @param entry behind one byte of room @returns 32 bytes as latin1, half the work of a Buffer
+ */
+export const leafHash = (entry: Buffer): string => {
+  entry[0] = LEAF
+  return hash('sha256', entry, 'binary')
+}
 
 const pair = Buffer.alloc(1 + 2 * HASH_BYTES, 1)
 const nodeHash = (left: Uint8Array, right: Uint8Array): Buffer => {

@@ -6,7 +6,7 @@
  */
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { KeytrailError } from '../model/error.ts'
-import type { Item, NewItem } from '../pipeline/ports.ts'
+import type { Item, ItemBytes } from '../pipeline/ports.ts'
 
 const MAGIC = 0x3142544b
 const HEADER = 8
@@ -15,7 +15,7 @@ const LENGTHS = 8
 const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: 1 } }
 
 /** @returns the block before compression, in memory of its own */
-export const packBlock = (items: readonly NewItem[]): Buffer => {
+export const packBlock = (items: readonly ItemBytes[]): Buffer => {
   const size = items.reduce((sum, { raw, event }) => sum + LENGTHS + raw.length + event.length, HEADER)
   const out = Buffer.allocUnsafeSlow(size)
   out.writeUInt32LE(MAGIC, 0)
@@ -35,9 +35,10 @@ const damaged = (why: string) =>
   new KeytrailError('journal.damaged', `a block of the journal is damaged: ${why}`)
 
 /** @returns raw bytes and event of each item, where they lie @throws KeytrailError `journal.damaged` */
-export const partsOf = (packed: Buffer): { readonly raw: Buffer; readonly event: Buffer }[] => {
+export const partsOf = (bytes: Uint8Array): ItemBytes[] => {
+  const packed = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (packed.length < HEADER || packed.readUInt32LE(0) !== MAGIC) throw damaged('it does not begin as one')
-  const parts: { raw: Buffer; event: Buffer }[] = []
+  const parts: ItemBytes[] = []
   let at = HEADER
   for (let left = packed.readUInt32LE(4); left > 0; left--) {
     if (at + LENGTHS > packed.length) throw damaged('it ends early')
@@ -52,7 +53,7 @@ export const partsOf = (packed: Buffer): { readonly raw: Buffer; readonly event:
 }
 
 /** @throws KeytrailError `journal.damaged` */
-export const unpackBlock = (packed: Buffer): Item[] =>
+export const unpackBlock = (packed: Uint8Array): Item[] =>
   partsOf(packed).map(({ raw, event }) => ({ raw, event: event.toString() }))
 
 /**

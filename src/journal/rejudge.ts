@@ -9,6 +9,7 @@ import { parse } from '../normalize/json.ts'
 import type { IntegrityCheck } from '../pipeline/integrity.ts'
 import { type Disabled, type Entry, type Heartbeat, judging } from '../pipeline/judging.ts'
 import { CHUNK, emptyCommit } from '../pipeline/live-judge.ts'
+import { endOf } from '../pipeline/order.ts'
 import type { PastCommit } from '../pipeline/ports.ts'
 import { CachedState } from '../pipeline/state-cache.ts'
 import { Store, unpacked } from './store.ts'
@@ -100,7 +101,7 @@ export const rejudge = async (
         }
       }
       let forget: number | undefined
-      await core.events(chunks(), newestOf(items), at)
+      await core.events(chunks(), endOf(items.map(timeOf)), at)
       for (const { kind, body } of control) {
         if (kind === 'tick') forget = await core.tick(JSON.parse(body) as Heartbeat) // written by the live judge
         if (kind === 'disabled' && last !== undefined) core.disable(JSON.parse(body) as Disabled, last) // likewise
@@ -123,12 +124,10 @@ export const rejudge = async (
 }
 
 const TIME = '"time":{"event":"'
-/** Milliseconds since 1970: no event is later. */
-const newestOf = (items: PastCommit['items']): number =>
-  items.reduce((max, { event }) => {
-    const from = event.indexOf(TIME) + TIME.length
-    return Math.max(max, Date.parse(`${event.slice(from, from + 19)}Z`) + 1000)
-  }, 0)
+const timeOf = ({ event }: PastCommit['items'][number]): string => {
+  const from = event.indexOf(TIME) + TIME.length
+  return event.slice(from, from + 19)
+}
 
 const LAST_EVENT = '"last_event":"'
 const dayOf = (body: string): string => {

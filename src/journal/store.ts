@@ -807,7 +807,7 @@ const cursorOf = (row: Row): Cursor => ({
 export const unpacked = ({ seq, at, packed }: PackedBlock): Block => ({
   seq,
   at,
-  items: unpackBlock(Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength)),
+  items: unpackBlock(packed),
 })
 
 const blockOf = (row: Row): PackedBlock => {

@@ -220,13 +220,16 @@ export const judging = (
       return detecting
     },
     async events(chunks, newest, receivedAt) {
-      const due = journal.due(Math.min(newest, receivedAt + CLOCK_TOLERANCE_MS) - MIN_LATENESS_MS)
-      due.catch(() => {}) // awaited below, unless the journal fails before that
+      let due: ReturnType<typeof journal.due> | undefined
       let all: Marks | undefined
       let last: LastEvents = {}
       for await (const entries of chunks) {
         if (entries.length === 0) continue
-        if (all === undefined) for (const key of [MARKS, COVERAGE, LAST_EVENTS]) state.wants.value(key)
+        if (due === undefined) {
+          due = journal.due(Math.min(newest, receivedAt + CLOCK_TOLERANCE_MS) - MIN_LATENESS_MS)
+          due.catch(() => {}) // awaited below, unless the journal fails before that
+          for (const key of [MARKS, COVERAGE, LAST_EVENTS]) state.wants.value(key)
+        }
         for (const { event } of entries) signIns.needs(event, state.wants)
         await fetchMissing()
         for (const { event, at } of entries) signIns.fold(event, at)

@@ -16,7 +16,8 @@ import type { Kept } from './intake.ts'
 import type { IntegrityCheck } from './integrity.ts'
 import { type Entry, type Heartbeat, type Judging, judging } from './judging.ts'
 import type { RecordNormalizer } from './normalize-record.ts'
-import type { Commit, Control, Journal, KnownId, LedgerEntry, NewItem, Piece, Position } from './ports.ts'
+import { endOf } from './order.ts'
+import type { Commit, Control, ItemBytes, Journal, KnownId, LedgerEntry, Piece, Position } from './ports.ts'
 import { bytesOf } from './slab.ts'
 
 /** What intake brings: everything that one commit will hold. */
@@ -117,12 +118,6 @@ interface Found extends Entry {
   readonly identity: Identity
 }
 
-/** Milliseconds since 1970: no record is later. */
-const newestOf = (kept: readonly Kept[]): number => {
-  const newest = kept.reduce((max, { order }) => Math.max(max, Date.parse(`${order.slice(0, 19)}Z`)), 0)
-  return newest + 1000
-}
-
 export const liveJudge = (
   journal: Pick<Journal, 'next' | 'known' | 'load' | 'due' | 'unmerged' | 'block'>,
   normalize: RecordNormalizer,
@@ -156,19 +151,6 @@ export const liveJudge = (
     if (known.digest === digest) return true
     const original = (await journal.block(known.seq))?.items[known.index]
     return original !== undefined && contentHash(original.raw) === contentHash(bytes)
-  }
-
-  /** @returns its own id, when no record has it */
-  const firstSeen = (
-    { order }: Kept,
-    whole: string,
-    seen: Seen,
-    known: ReadonlyMap<string, KnownId>,
-  ): Identity | undefined => {
-    const id = order.slice(-32)
-    return seen.has(id) || known.has(id) || recent.has(id)
-      ? undefined
-      : { id, digest: whole.slice(0, 16), borrowed: false }
   }
 
   /** Under which id a record is kept whose own id is known. @returns `undefined` for a repeat */
@@ -229,7 +211,7 @@ export const liveJudge = (
       const seq = journal.next
       const known = await (prepared.get(batch) ?? journal.known(idsOf(batch)))
       const seen: Seen = new Map()
-      const items: NewItem[] = []
+      const items: ItemBytes[] = []
       const ids: Commit['ids'][number][] = []
       const span: [first: number, last: number] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
       let last: KeyEvent | undefined
@@ -239,7 +221,11 @@ export const liveJudge = (
           const found: Found[] = []
           for (const kept of batch.kept.slice(from, from + CHUNK)) {
             const whole = sha256(kept.raw.bytes)
-            const identity = firstSeen(kept, whole, seen, known) ?? (await identify(kept, whole, seen, known))
+            const own = kept.order.slice(-32)
+            const isNew = !seen.has(own) && !known.has(own) && !recent.has(own)
+            const identity = isNew
+              ? { id: own, digest: whole.slice(0, 16), borrowed: false }
+              : await identify(kept, whole, seen, known)
             if (identity === undefined) countUp(batch.counters, `duplicate|${kept.raw.feed_id}`)
             const one = identity && eventOf(kept, whole, identity, batch, receivedAt)
             if (one === undefined) continue
@@ -259,7 +245,8 @@ export const liveJudge = (
           }
         }
       }
-      await core.events(chunks(), newestOf(batch.kept), receivedAt)
+      const newest = endOf(batch.kept.map(({ order }) => order))
+      await core.events(chunks(), newest, receivedAt)
       remember(seq, ids)
       const control: Control[] = []
       if (last !== undefined)

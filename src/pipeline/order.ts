@@ -11,6 +11,16 @@ const sortableTime = (time: string): string => {
 /** Time and event id: 61 characters, ASCII. */
 export const orderOf = (time: string, eventId: string): string => sortableTime(time) + eventId
 
+/**
+ * Milliseconds since 1970 that no event is behind.
+ * @param times RFC 3339 in UTC, or what begins with one
+ */
+export const endOf = (times: Iterable<string>): number => {
+  let newest = ''
+  for (const time of times) if (time > newest) newest = time
+  return Date.parse(`${newest.slice(0, 19)}Z`) + 1000 // a fraction of a second lies behind its beginning
+}
+
 const compareText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
 
 /** Content is looked at only when time and id are equal, which is the case of duplicates and borrowed ids. */

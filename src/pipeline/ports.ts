@@ -122,8 +122,8 @@ export interface Item {
   readonly event: string
 }
 
-/** One record on its way into the journal. */
-export interface NewItem {
+/** One record as bytes, as it is written. */
+export interface ItemBytes {
   readonly raw: Buffer
   /** The event as JSON in UTF-8. */
   readonly event: Buffer
@@ -191,7 +191,7 @@ export interface Commit {
   readonly seq: number
   /** Milliseconds since 1970: when it was made. */
   readonly at: number
-  readonly items: readonly NewItem[]
+  readonly items: readonly ItemBytes[]
   /** Times of the first and the last event, milliseconds since 1970. */
   readonly span: readonly [first: number, last: number]
   readonly control: readonly Control[]
