@@ -6,19 +6,16 @@ export interface Kind {
   readonly code: number
   /** What stands before the time in the JSON of a record; none: the time at which the journal took it. */
   readonly timeAfter?: string
-  /** What stands before the id of the key, where records are sorted by it. */
-  readonly keyAfter?: string
   readonly order: string
   /** Name of the column: path in the JSON, and type unless it is text. */
   readonly columns: Readonly<Record<string, string>>
 }
 
-/** Quotes within texts are escaped in JSON: what stands before a time or a key cannot come from a caller. */
+/** Quotes within texts are escaped in JSON: what stands before a time cannot come from a caller. */
 export const kinds: Readonly<Record<KindName, Kind>> = {
   feed: {
     code: 0,
     timeAfter: '"time":{"event":"',
-    keyAfter: '"target":{"key_id":"',
     order: 'key_id, time, leaf',
     columns: {
       event_id: 'event_id UUID',

@@ -6,8 +6,8 @@ import {
   BLOB,
   DuckDBBlobValue,
   type DuckDBConnection,
+  DuckDBDataChunk,
   DuckDBInstance,
-  DuckDBTableFunction,
   INTEGER,
   VARCHAR,
 } from '@duckdb/node-api'
@@ -31,8 +31,6 @@ export interface SealedRecord {
 /** One record as it is written. */
 export interface HistoryRecord extends SealedRecord {
   readonly time: string
-  /** Id of the key: what it is sorted by. */
-  readonly key: string
   readonly body: Buffer
 }
 
@@ -45,8 +43,6 @@ const MEMORY = '640MB'
 
 export interface Duck {
   readonly connection: DuckDBConnection
-  /** What `incoming()` is from now on. */
-  take(records: readonly HistoryRecord[]): void
   rows(sql: string): Promise<Record<string, unknown>[]>
   close(): void
 }
@@ -67,7 +63,6 @@ export const openDuck = async (scratch: string, threads = 2, memory?: string): P
   await connection.run("SET TimeZone = 'UTC'")
   return {
     connection,
-    take: incoming(connection),
     rows: async (sql) => (await connection.runAndReadAll(sql)).getRowObjectsJS(),
     close() {
       connection.closeSync()
@@ -85,41 +80,33 @@ const INCOMING = {
   raw: BLOB,
   body: BLOB,
 }
+const TABLE = `CREATE OR REPLACE TABLE incoming(${Object.entries(INCOMING).map(([name, type]) => `${name} ${type}`)})`
 /** Of a chunk of DuckDB. */
 const CHUNK_ROWS = 2048
 
-/** Records as DuckDB asks for them: in a table they would lie twice in memory, and be copied three times. */
-const incoming = (connection: DuckDBConnection): Duck['take'] => {
-  let coming: readonly HistoryRecord[] = []
-  let at = 0
+/**
+ * Puts records into the table `incoming`, a chunk at a time. DuckDB must not ask this thread for them: a process that ends
+ * meanwhile would wait for DuckDB, and DuckDB for it.
+ */
+const loadRecords = async ({ connection }: Duck, records: readonly HistoryRecord[]): Promise<void> => {
   const blob = (bytes: Uint8Array) => new DuckDBBlobValue(bytes)
-  connection.registerTableFunction(
-    DuckDBTableFunction.create({
-      name: 'incoming',
-      bindFunction(bind) {
-        for (const [name, type] of Object.entries(INCOMING)) bind.addResultColumn(name, type)
-      },
-      initFunction() {
-        at = 0
-      },
-      mainFunction(_, chunk) {
-        const some = coming.slice(at, at + CHUNK_ROWS)
-        at += some.length
-        chunk.setColumns([
-          some.map(({ leaf }) => BigInt(leaf)),
-          some.map(({ seq }) => BigInt(seq)),
-          some.map(({ item }) => item),
-          some.map(({ kept }) => BigInt(kept)),
-          some.map(({ time }) => time),
-          some.map(({ raw }) => (raw === undefined ? null : blob(raw))),
-          some.map(({ body }) => blob(body)),
-        ])
-      },
-    }),
-  )
-  return (records) => {
-    coming = records
+  await connection.run(TABLE)
+  const appender = await connection.createAppender('incoming')
+  for (let at = 0; at < records.length; at += CHUNK_ROWS) {
+    const some = records.slice(at, at + CHUNK_ROWS)
+    const chunk = DuckDBDataChunk.create(Object.values(INCOMING), some.length)
+    chunk.setColumns([
+      some.map(({ leaf }) => BigInt(leaf)),
+      some.map(({ seq }) => BigInt(seq)),
+      some.map(({ item }) => item),
+      some.map(({ kept }) => BigInt(kept)),
+      some.map(({ time }) => time),
+      some.map(({ raw }) => (raw === undefined ? null : blob(raw))),
+      some.map(({ body }) => blob(body)),
+    ])
+    appender.appendDataChunk(chunk)
   }
+  appender.closeSync()
 }
 
 type Shape = { [name: string]: string | Shape }
@@ -147,7 +134,7 @@ const readerOf = (kind: KindName) => {
 
 type Written = Omit<HistoryFile, 'path' | 'sha256' | 'leaves'>
 
-/** Writes records of one kind and day, in their order. */
+/** Writes records of one kind and day. */
 export const writeFile = async (
   duck: Duck,
   kind: KindName,
@@ -157,13 +144,13 @@ export const writeFile = async (
 ): Promise<Written> => {
   const { shape, columns } = readerOf(kind)
   rmSync(path, { force: true })
-  duck.take(records)
+  await loadRecords(duck, records)
   await duck.connection.run(
     `COPY (SELECT leaf, seq, item, kept, time::TIMESTAMP AS time, ${columns}, ${kind === 'feed' ? 'raw, ' : ''}body
-     FROM (SELECT *, from_json(body, ${text(shape)}) AS s FROM (SELECT * REPLACE (decode(body) AS body) FROM incoming())))
-     TO ${text(path)} ${PARQUET}`,
+     FROM (SELECT *, from_json(body, ${text(shape)}) AS s FROM (SELECT * REPLACE (decode(body) AS body) FROM incoming))
+     ORDER BY ${kinds[kind].order}) TO ${text(path)} ${PARQUET}`,
   )
-  duck.take([])
+  await duck.connection.run('DROP TABLE incoming')
   return { kind, day, ...(await measure(duck, kind, path)) }
 }
 

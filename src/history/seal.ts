@@ -72,27 +72,20 @@ export const leafOf = ({ kind, seq, item, kept, raw, body }: Omit<SealedRecord, 
 /** A record that has no number yet. */
 export type Unplaced = Omit<HistoryRecord, 'leaf'>
 
-const textAfter = (text: string, mark: string): string | undefined => {
-  const from = text.indexOf(mark)
-  return from < 0 ? undefined : text.slice(from + mark.length, text.indexOf('"', from + mark.length))
-}
-
-/** Reads of a record by what it is put in order. */
-export const unplaced = (one: Omit<Unplaced, 'time' | 'key'>): Unplaced => {
-  const { timeAfter, keyAfter } = kinds[one.kind]
-  if (timeAfter === undefined) return { ...one, time: new Date(one.kept).toISOString(), key: '' }
+/** With the time of a record, by which it has its day. */
+export const unplaced = (one: Omit<Unplaced, 'time'>): Unplaced => {
+  const { timeAfter } = kinds[one.kind]
+  if (timeAfter === undefined) return { ...one, time: new Date(one.kept).toISOString() }
   const text = one.body.toString('latin1')
-  const time = textAfter(text, timeAfter) ?? ''
+  const from = text.indexOf(timeAfter) + timeAfter.length
+  const time = text.slice(from, text.indexOf('"', from))
   if (!/^\d{4}-\d\d-\d\dT/.test(time))
     throw new KeytrailError(
       'internal.fault',
       `a record of kind ${one.kind} has no time: ${text.slice(0, 200)}`,
     )
-  return { ...one, time, key: (keyAfter && textAfter(text, keyAfter)) ?? NO_KEY }
+  return { ...one, time }
 }
-
-/** Behind all others: DuckDB puts what is not there last. */
-const NO_KEY = '\uffff'
 
 /** What lies behind the cursor, within the bounds of a segment. */
 const gather = (past: Past, cursor: HistoryCursor): { records: Unplaced[]; after: HistoryCursor } => {
@@ -120,14 +113,6 @@ const placed = (records: readonly Unplaced[], first: number): HistoryRecord[][] 
     .map(([, file]) => file.map((one) => ({ ...one, leaf: leaf++ })))
 }
 
-/** By key, time and number: each key is looked at once, and its records come almost in order. */
-const sorted = (file: readonly HistoryRecord[]): HistoryRecord[] =>
-  [...Map.groupBy(file, ({ key }) => key)]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .flatMap(([, some]) =>
-      some.sort((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : a.leaf - b.leaf)),
-    )
-
 /** Moves a file that DuckDB wrote to where its content names it. */
 const keepFile = async (
   writer: Writer,
@@ -152,7 +137,7 @@ const writeFiles = async (
   mkdirSync(writer.store.scratch, { recursive: true })
   for (const file of records) {
     const { kind, time, leaf } = file[0] as HistoryRecord // none is empty
-    const written = await writeFile(duck, kind, time.slice(0, 10), sorted(file), scratch)
+    const written = await writeFile(duck, kind, time.slice(0, 10), file, scratch)
     if (written.rows !== file.length)
       throw new KeytrailError('internal.fault', `${written.rows} of ${file.length} records were written`)
     const leaves: [number, number] = [leaf, leaf + file.length - 1]
@@ -161,7 +146,7 @@ const writeFiles = async (
   return files
 }
 
-/** So many records are hashed before DuckDB may ask this thread for more. */
+/** So many records are hashed before this thread hands DuckDB what it writes next. */
 const HASHED_AT_ONCE = 256
 
 const leavesOf = async (records: readonly HistoryRecord[]): Promise<Buffer> => {
