@@ -85,6 +85,17 @@ const everything = (path: string) =>
         .digest('hex'),
     ])
 
+/** Processes that write history for a data directory. */
+const writersOf = (data: string): string[] =>
+  readdirSync('/proc').filter((pid) => {
+    try {
+      const command = /^\d+$/.test(pid) ? readFileSync(`/proc/${pid}/cmdline`, 'utf8') : ''
+      return command.includes('history-worker') && command.includes(data)
+    } catch {
+      return false // it has ended meanwhile
+    }
+  })
+
 const DAY = 86_400_000
 const START = Date.parse('2026-03-02T09:00:00Z')
 
@@ -136,6 +147,11 @@ test('R18: a month with kills, reloads and late events replayed as seen is what 
     await one.run({ once: false, onStart: (stop, log) => void feed(stop, log, from, to, signal) })
   const last = await one.run()
   expect(last.code, last.log).toBe(0)
+  for (let tries = 0; tries < 100 && writersOf(one.data).length > 0; tries++) await sleep(100)
+  expect(
+    writersOf(one.data),
+    'who writes history ends with the service, also with one that was killed',
+  ).toEqual([])
   const store = one.store()
   const judged = store.alerts(0, 100_000).filter(({ alert }) => alert.detector.id !== 'history-checkpoint')
   const sent = judged.map(({ alert }) => JSON.stringify(alert))
