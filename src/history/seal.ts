@@ -76,13 +76,13 @@ export type Unplaced = Omit<HistoryRecord, 'leaf'>
 export const unplaced = (one: Omit<Unplaced, 'time'>): Unplaced => {
   const { timeAfter } = kinds[one.kind]
   if (timeAfter === undefined) return { ...one, time: new Date(one.kept).toISOString() }
-  const text = one.body.toString('latin1')
-  const from = text.indexOf(timeAfter) + timeAfter.length
-  const time = text.slice(from, text.indexOf('"', from))
+  const { body } = one
+  const from = body.indexOf(timeAfter) + timeAfter.length
+  const time = body.toString('latin1', from, body.indexOf('"', from)) // of its own: a piece of a text would hold all of it
   if (!/^\d{4}-\d\d-\d\dT/.test(time))
     throw new KeytrailError(
       'internal.fault',
-      `a record of kind ${one.kind} has no time: ${text.slice(0, 200)}`,
+      `a record of kind ${one.kind} has no time: ${body.toString('latin1', 0, 200)}`,
     )
   return { ...one, time }
 }
